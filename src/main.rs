@@ -1,0 +1,4 @@
+//! The `sluis` command.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,4 @@
+//! Several secure-mail providers on one machine, with a really signed DNS tree, and the cases that prove a gate.
+//!
+//! This crate knows the node only from outside: no path dependency, and verdicts computed a second time from the spec.
+#![forbid(unsafe_code)]

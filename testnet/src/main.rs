@@ -1,0 +1,4 @@
+//! The `testnet` command.
+#![forbid(unsafe_code)]
+
+fn main() {}
