@@ -1,0 +1,12 @@
+//! SMTP: what is common to both roles, and the server.
+//!
+//! # Guarantees
+//! - A line ends with CRLF and with nothing else, in commands, replies and content (attack class T1).
+//! - What comes out of the parsers is typed: no address, parameter or reply text holds a control character (T5).
+//!
+//! # Standards
+//! RFC 5321, 1870, 2034, 2920, 3030, 3207, 3461, 6152, 6531. Our text: `spec/03-transport.md`.
+
+mod reply;
+
+pub use reply::{Reply, ReplyError, printable};
