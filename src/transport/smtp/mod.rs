@@ -7,6 +7,9 @@
 //! # Standards
 //! RFC 5321, 1870, 2034, 2920, 3030, 3207, 3461, 6152, 6531. Our text: `spec/03-transport.md`.
 
+pub mod command;
+pub mod data;
+pub mod line;
 mod reply;
 
 pub use reply::{Reply, ReplyError, printable};
