@@ -357,7 +357,7 @@ mod tests {
         assert!(ContentFault::LineTooLong.reply().lines()[0].starts_with("SMTP-008 "));
     }
 
-    /// Proves: +SMTP-026 -SMTP-007
+    /// Proves: +SMTP-026 -SMTP-026 -SMTP-007
     #[test]
     fn chunks_obey_the_same_rules_across_their_borders() {
         assert_eq!(chunks(&[b"a\r", b"\nb\r\n"]), Ok(b"a\r\nb\r\n".to_vec()));
