@@ -13,6 +13,7 @@
 //! DANE (or the peer's configured rule) confirmed, an `spool::Accepted` only from the spool after its flush.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod config;
 pub mod model;
 pub mod transport;

@@ -1,0 +1,49 @@
+//! The one place where a finished attempt becomes a log line and a count.
+
+use std::sync::Arc;
+
+use super::metrics::{Alarm, Metrics};
+use super::redact::Redactor;
+use crate::config::LogAddresses;
+use crate::model::DecisionRecord;
+
+/// Watches attempts. Clones share their counters.
+#[derive(Clone)]
+pub struct Observer {
+    metrics: Arc<Metrics>,
+    redactor: Arc<Redactor>,
+}
+
+impl Observer {
+    /// With counters at zero.
+    ///
+    /// # Errors
+    /// The system gives no randomness for pseudonyms.
+    pub fn new(addresses: LogAddresses) -> Result<Self, aws_lc_rs::error::Unspecified> {
+        Ok(Self { metrics: Arc::new(Metrics::new()), redactor: Arc::new(Redactor::new(addresses)?) })
+    }
+
+    /// The end of an attempt: one log line (REC-001), one count.
+    pub fn attempt_ended(&self, record: &DecisionRecord) {
+        super::log::attempt(record, &self.redactor);
+        self.metrics.attempt(record);
+    }
+
+    /// Something to look at. `detail` is for operators and holds no address.
+    pub fn alarm(&self, alarm: Alarm, detail: &str) {
+        self.metrics.alarm(alarm);
+        tracing::error!(alarm = ?alarm, detail, "alarm");
+    }
+
+    /// The counters.
+    #[must_use]
+    pub const fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// How addresses are written.
+    #[must_use]
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+}
