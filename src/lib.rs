@@ -16,5 +16,6 @@
 pub mod admin;
 pub mod config;
 pub mod model;
+pub mod policy;
 pub mod transport;
 pub mod world;

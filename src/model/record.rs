@@ -47,8 +47,12 @@ pub struct DecisionRecord {
     pub reason: Option<Reason>,
     /// The requirement behind that check.
     pub requirement: Option<String>,
+    /// Who has to act on it: `peer`, `operator`, `sender`, `nobody`.
+    pub acts: Option<String>,
     /// What exactly was seen, for operators; no content.
     pub detail: Option<String>,
+    /// What was tolerated or dropped on the way, so that its owner can be told.
+    pub warnings: Vec<String>,
     /// Result per recipient.
     pub recipients: Vec<RecipientResult>,
     /// Whether any octet of content can have reached the other side.
@@ -78,7 +82,9 @@ impl DecisionRecord {
             outcome: Outcome::Unknown,
             reason: None,
             requirement: None,
+            acts: None,
             detail: None,
+            warnings: Vec::new(),
             recipients: Vec::new(),
             content_left: ContentLeft::Never,
         }

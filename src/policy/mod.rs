@@ -1,0 +1,19 @@
+//! What must hold on a link, and what follows when it does not: pure tables, no I/O.
+//!
+//! # Guarantees
+//! - [`consequence`] is the only place that says what a failed check leads to, in either role; it has no default arm,
+//!   so a new [`Reason`](crate::model::Reason) does not compile until somebody has classified it.
+//! - Nothing in this room can answer with a level below `nta7516`: there is no word for it.
+//!
+//! # Standards
+//! Our text: `spec/04-identity.md`, `spec/05-failures.md`.
+
+mod consequence;
+mod sender;
+mod table;
+mod terms;
+
+pub use consequence::{Acts, Consequence, Outbound, consequence};
+pub use sender::{Client, ClientKeys, SenderVerdict, Standing, judge_sender};
+pub use table::markdown;
+pub use terms::{Identity, PeerEntry, Policy, Scope, Terms};
