@@ -179,7 +179,7 @@ const fn not_federated(reason: Reason) -> Consequence {
     let requirement = match reason {
         Reason::DomainUnknown | Reason::RecordAbsent => "DNS-003",
         Reason::ZoneInsecure => "DNS-001",
-        Reason::RecordLegacy => "DISC-012",
+        Reason::RecordLegacy => "DISC-013",
         Reason::RecordSeveral => "DISC-004",
         Reason::RecordNotYetValid | Reason::RecordExpired => "DISC-007",
         Reason::NoHosts => "DISC-010",
@@ -209,7 +209,7 @@ const fn host_unfit(reason: Reason) -> Consequence {
     let (requirement, status) = match reason {
         Reason::HostInsecure => ("DNS-001", "4.7.5"),
         Reason::HostNoAddress => ("DNS-003", "4.4.4"),
-        Reason::HostAddressForbidden => ("DISC-014", "4.4.4"),
+        Reason::HostAddressForbidden => ("DISC-015", "4.4.4"),
         Reason::TlsaAbsent | Reason::TlsaInsecure => ("DANE-005", "4.7.5"),
         Reason::TlsaUnusable => ("DANE-003", "4.7.5"),
         Reason::ConnectFailed => ("SMTP-024", "4.4.1"),
@@ -240,7 +240,7 @@ const fn peer_answer(reason: Reason) -> Consequence {
         Reason::NoSmtputf8 => row("SMTP-015", "5.6.7", Acts::Sender).out(Outbound::Return),
         Reason::NoEightBitMime => row("SMTP-015", "5.6.3", Acts::Sender).out(Outbound::Return),
         Reason::PeerSizeLimit => row("SMTP-014", "5.3.4", Acts::Sender).out(Outbound::Return),
-        _ => row("SPOOL-009", "4.4.7", Acts::Sender).out(Outbound::Return).may_have_left(),
+        _ => row("SPOOL-010", "4.4.7", Acts::Sender).out(Outbound::Return).may_have_left(),
     }
 }
 

@@ -40,6 +40,17 @@ mod tests {
     const BEGIN: &str = "<!-- table:failures begin -->\n";
     const END: &str = "<!-- table:failures end -->";
 
+    #[test]
+    fn every_requirement_cited_exists() {
+        let list: serde_json::Value =
+            serde_json::from_str(include_str!("../../spec/requirements.json")).unwrap();
+        let text = list.to_string();
+        for &reason in Reason::ALL {
+            let id = consequence(reason).requirement;
+            assert!(text.contains(&format!("\"{id}\"")), "{reason} cites {id}, which no page defines");
+        }
+    }
+
     /// The page carries the code's own table; `SLUIS_BLESS=1` writes it.
     #[test]
     fn the_page_carries_this_table() {
