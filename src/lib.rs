@@ -15,6 +15,7 @@
 
 pub mod admin;
 pub mod config;
+pub mod discovery;
 pub mod model;
 pub mod policy;
 pub mod transport;
