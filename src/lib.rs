@@ -18,5 +18,6 @@ pub mod config;
 pub mod discovery;
 pub mod model;
 pub mod policy;
+pub mod spool;
 pub mod transport;
 pub mod world;

@@ -1,0 +1,159 @@
+//! What is due when: the deliveries of the store, in memory, in the order of their next try.
+//!
+//! Derived data. It is built when the store is opened and follows each commit; the store alone says what is true.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use jiff::Timestamp;
+
+use crate::model::{DeliveryId, MessageId};
+
+use super::stored::{Aim, State, StoredDelivery};
+use super::{Counts, Phase, Retry, Route};
+
+/// What has to follow a commit outside the database.
+pub(super) enum Effect {
+    /// A delivery is new, or is in another state.
+    Delivery(DeliveryId, Box<StoredDelivery>),
+    /// A delivery is no longer stored.
+    Gone(DeliveryId),
+    /// A message is new.
+    Added { octets: u64 },
+    /// A message is no longer stored.
+    Removed { octets: u64 },
+    /// The content file of a message is no longer referred to.
+    DropBody(MessageId),
+}
+
+/// Why a delivery is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Due {
+    /// Its next try.
+    Attempt,
+    /// It has waited as long as it may: return it, without a try (SPOOL-010).
+    Expired,
+    /// An operator wants it returned, without a try.
+    ReturnAsked,
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    phase: Phase,
+    route: Route,
+    aim: Aim,
+    expires: Timestamp,
+    /// When somebody has to look at it; `None` while an attempt is under way, and once it is settled.
+    due: Option<Timestamp>,
+}
+
+/// Deliveries by due time.
+#[derive(Debug)]
+pub(super) struct Board {
+    retry: Retry,
+    slots: HashMap<DeliveryId, Slot>,
+    due: BTreeSet<(Timestamp, DeliveryId)>,
+    claimed: HashSet<DeliveryId>,
+    phases: [usize; 6],
+    messages: usize,
+    octets: u64,
+    pub(super) damaged: usize,
+}
+
+impl Board {
+    pub(super) fn new(retry: Retry) -> Self {
+        Self {
+            retry,
+            slots: HashMap::new(),
+            due: BTreeSet::new(),
+            claimed: HashSet::new(),
+            phases: [0; 6],
+            messages: 0,
+            octets: 0,
+            damaged: 0,
+        }
+    }
+
+    pub(super) fn add_message(&mut self, octets: u64) {
+        self.messages += 1;
+        self.octets += octets;
+    }
+
+    pub(super) fn remove_message(&mut self, octets: u64) {
+        self.messages = self.messages.saturating_sub(1);
+        self.octets = self.octets.saturating_sub(octets);
+    }
+
+    /// Octets of content of all messages.
+    pub(super) fn octets(&self) -> u64 {
+        self.octets
+    }
+
+    pub(super) fn put(&mut self, id: DeliveryId, delivery: &StoredDelivery) {
+        self.remove(id);
+        let expires = self.retry.expires(delivery.accepted);
+        let (due, aim) = match delivery.state {
+            State::Waiting { due, aim } => (Some(due), aim),
+            State::Held { .. } => (Some(expires), Aim::Deliver),
+            State::Attempting { .. } | State::Delivered | State::Returned | State::Discarded => {
+                (None, Aim::Deliver)
+            }
+        };
+        if let Some(due) = due {
+            self.due.insert((due, id));
+        }
+        self.phases[delivery.phase() as usize] += 1;
+        self.slots
+            .insert(id, Slot { phase: delivery.phase(), route: delivery.route.clone(), aim, expires, due });
+    }
+
+    pub(super) fn remove(&mut self, id: DeliveryId) {
+        if let Some(slot) = self.slots.remove(&id) {
+            self.phases[slot.phase as usize] -= 1;
+            if let Some(due) = slot.due {
+                self.due.remove(&(due, id));
+            }
+        }
+    }
+
+    /// When the next delivery is due that nobody has claimed.
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.due.iter().find(|(_, id)| !self.claimed.contains(id)).map(|(due, _)| *due)
+    }
+
+    /// Claims up to `limit` deliveries that are due at `now`, the longest due first.
+    pub(super) fn take_due(&mut self, now: Timestamp, limit: usize) -> Vec<(DeliveryId, Route, Due)> {
+        let ready: Vec<_> = self
+            .due
+            .iter()
+            .take_while(|(due, _)| *due <= now)
+            .filter(|(_, id)| !self.claimed.contains(id))
+            .take(limit)
+            .filter_map(|(_, id)| {
+                let slot = self.slots.get(id)?;
+                let due = match slot.aim {
+                    Aim::Return => Due::ReturnAsked,
+                    Aim::Deliver if now >= slot.expires => Due::Expired,
+                    Aim::Deliver => Due::Attempt,
+                };
+                Some((*id, slot.route.clone(), due))
+            })
+            .collect();
+        self.claimed.extend(ready.iter().map(|(id, ..)| *id));
+        ready
+    }
+
+    pub(super) fn unclaim(&mut self, id: DeliveryId) {
+        self.claimed.remove(&id);
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            messages: self.messages,
+            octets: self.octets,
+            waiting: self.phases[Phase::Waiting as usize],
+            attempting: self.phases[Phase::Attempting as usize],
+            held: self.phases[Phase::Held as usize],
+            damaged: self.damaged,
+        }
+    }
+}

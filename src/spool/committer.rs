@@ -1,0 +1,179 @@
+//! The one thread that writes: it takes what has queued, commits it with one flush, and only then answers.
+//!
+//! What counts on a real disk is the number of flushes one after the other, so everybody who waits shares the next one.
+//! An error of a commit leaves the state of the file unknown: the store is broken from then on (SPOOL-003), and
+//! everybody who waits, or comes later, is told so.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use redb::{Database, Durability};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::model::MessageId;
+
+use super::SpoolError;
+use super::store::Store;
+use super::tables::Tables;
+
+/// At most this many changes share a flush: enough that flushing is no longer what limits.
+const BATCH_CHANGES: usize = 256;
+/// A batch is closed once it holds this many octets of content, so that a commit fits into the reserve.
+const BATCH_OCTETS: u64 = 8 << 20;
+
+/// What a change does to the room on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// It brings a message of `octets`, of which `inline` go into the database. Refused when there is no room.
+    Takes { octets: u64, inline: u64 },
+    /// It is needed to get rid of something. Goes ahead, out of the reserve if it must.
+    Settles,
+}
+
+/// A change that waits for its flush.
+pub(super) trait Change: Send {
+    /// What it does to the room.
+    fn room(&self) -> Room;
+    /// Applies it, or remembers why not without having changed anything. An error ends the store.
+    fn apply(&mut self, tables: &mut Tables<'_>) -> Result<(), SpoolError>;
+    /// Remembers that it was not applied.
+    fn refuse(&mut self, error: SpoolError);
+    /// Answers whoever waits, after the flush.
+    fn answer(self: Box<Self>, flushed: Result<(), SpoolError>);
+}
+
+/// What the thread can be told.
+pub(super) enum Job {
+    /// Commit this.
+    Change(Box<dyn Change>),
+    /// Remove a content file nobody refers to.
+    DropBody(MessageId),
+    /// End, then answer.
+    Stop(oneshot::Sender<()>),
+}
+
+/// A change made of a closure, with its answer.
+struct Pending<F, T> {
+    room: Room,
+    work: Option<F>,
+    result: Option<Result<T, SpoolError>>,
+    answer: oneshot::Sender<Result<T, SpoolError>>,
+}
+
+impl<F, T> Change for Pending<F, T>
+where
+    F: FnOnce(&mut Tables<'_>) -> Result<T, SpoolError> + Send,
+    T: Send,
+{
+    fn room(&self) -> Room {
+        self.room
+    }
+
+    fn apply(&mut self, tables: &mut Tables<'_>) -> Result<(), SpoolError> {
+        let Some(work) = self.work.take() else { return Ok(()) };
+        match work(tables) {
+            Err(fatal @ SpoolError::Broken(_)) => Err(fatal),
+            result => {
+                self.result = Some(result);
+                Ok(())
+            }
+        }
+    }
+
+    fn refuse(&mut self, error: SpoolError) {
+        self.work = None;
+        self.result = Some(Err(error));
+    }
+
+    fn answer(self: Box<Self>, flushed: Result<(), SpoolError>) {
+        let result = match (flushed, self.result) {
+            (Ok(()), Some(result)) => result,
+            (Ok(()), None) => Err(SpoolError::broken("a change was neither applied nor refused")),
+            (Err(error), _) => Err(error),
+        };
+        // Nobody waits any more: the change stands all the same, and a message accepted so is delivered.
+        let _ = self.answer.send(result);
+    }
+}
+
+/// A change that runs `work`, and where its answer will be.
+pub(super) fn change<T, F>(room: Room, work: F) -> (Job, oneshot::Receiver<Result<T, SpoolError>>)
+where
+    T: Send + 'static,
+    F: FnOnce(&mut Tables<'_>) -> Result<T, SpoolError> + Send + 'static,
+{
+    let (answer, receiver) = oneshot::channel();
+    (Job::Change(Box::new(Pending { room, work: Some(work), result: None, answer })), receiver)
+}
+
+/// The thread. Ends when told to, or when nobody can tell it anything any more.
+pub(super) fn run(store: &Arc<Store>, mut jobs: mpsc::UnboundedReceiver<Job>) {
+    let mut stop = None;
+    while stop.is_none() {
+        let Some(first) = jobs.blocking_recv() else { break };
+        let mut batch = Vec::new();
+        let mut octets = 0;
+        let mut next = Some(first);
+        while let Some(job) = next.take() {
+            match job {
+                Job::Change(change) => {
+                    if let Room::Takes { inline, .. } = change.room() {
+                        octets += inline;
+                    }
+                    batch.push(change);
+                }
+                Job::DropBody(id) => store.drop_body(id),
+                Job::Stop(answer) => {
+                    stop = Some(answer);
+                    break;
+                }
+            }
+            if batch.len() < BATCH_CHANGES && octets < BATCH_OCTETS {
+                next = jobs.try_recv().ok();
+            }
+        }
+        if !batch.is_empty() {
+            commit(store, batch);
+        }
+    }
+    store.shut();
+    if let Some(answer) = stop {
+        let _ = answer.send(());
+    }
+}
+
+/// Commits a batch and answers it.
+fn commit(store: &Store, mut batch: Vec<Box<dyn Change>>) {
+    let flushed = store.database().and_then(|database| {
+        // redb has panicked on a full disk (its issue 620). Whatever it does, a batch ends with an answer.
+        catch_unwind(AssertUnwindSafe(|| write(store, &database, &mut batch)))
+            .unwrap_or_else(|_| Err(SpoolError::broken("the database engine stopped during a commit")))
+    });
+    let flushed = flushed.inspect_err(|error| store.poison(error));
+    for change in batch {
+        change.answer(flushed.clone());
+    }
+}
+
+fn write(store: &Store, database: &Database, batch: &mut [Box<dyn Change>]) -> Result<(), SpoolError> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    transaction.set_quick_repair(true);
+    let mut tables = Tables::open(&transaction)?;
+    let mut taken = 0;
+    for change in batch {
+        if let Room::Takes { octets, inline } = change.room() {
+            if let Err(error) = store.room_for(octets, taken + inline) {
+                change.refuse(error);
+                continue;
+            }
+            taken += inline;
+        }
+        change.apply(&mut tables)?;
+    }
+    let effects = std::mem::take(&mut tables.effects);
+    drop(tables);
+    transaction.commit()?;
+    store.follow(effects);
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Reading content back, in pieces, with its digest checked.
+
+use std::io::{self, Read};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::task::JoinHandle;
+
+use crate::model::{Digest, Hasher, MessageId};
+
+/// Octets that are in memory at a time for content in a file.
+const PIECE_OCTETS: usize = 64 << 10;
+
+/// The content of a message, octet for octet as it was accepted (SPOOL-007).
+///
+/// It ends in an error instead of an end when its digest is not the one recorded at acceptance (SPOOL-013), so nobody
+/// can take damaged content for a complete message.
+pub struct Content {
+    source: Source,
+    piece: Vec<u8>,
+    position: usize,
+    hasher: Hasher,
+    expected: Digest,
+    message: MessageId,
+}
+
+/// The file, what was read from it (empty at its end), and whether that went well.
+type Piece = (Box<dyn Read + Send>, Vec<u8>, io::Result<()>);
+
+enum Source {
+    /// All of it is in `piece`.
+    Memory,
+    File(Box<dyn Read + Send>),
+    Reading(JoinHandle<Piece>),
+    Ended,
+    /// It broke off; every further read says so, or it would look like an end.
+    Failed,
+}
+
+impl Content {
+    pub(super) fn inline(message: MessageId, content: Vec<u8>, expected: Digest) -> Self {
+        Self {
+            source: Source::Memory,
+            piece: content,
+            position: 0,
+            hasher: Hasher::default(),
+            expected,
+            message,
+        }
+    }
+
+    pub(super) fn file(message: MessageId, file: Box<dyn Read + Send>, expected: Digest) -> Self {
+        Self {
+            source: Source::File(file),
+            piece: Vec::new(),
+            position: 0,
+            hasher: Hasher::default(),
+            expected,
+            message,
+        }
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        if self.hasher.clone().finish() == self.expected {
+            self.source = Source::Ended;
+            return Ok(());
+        }
+        tracing::error!(message = %self.message, "content is damaged on disk: its digest is not the one recorded");
+        Err(damaged())
+    }
+}
+
+fn damaged() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "the stored content does not have the digest it was stored with",
+    )
+}
+
+impl AsyncRead for Content {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if out.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            if this.position < this.piece.len() {
+                let rest = &this.piece[this.position..];
+                let taken = &rest[..rest.len().min(out.remaining())];
+                this.hasher.update(taken);
+                out.put_slice(taken);
+                this.position += taken.len();
+                return Poll::Ready(Ok(()));
+            }
+            match std::mem::replace(&mut this.source, Source::Failed) {
+                Source::Failed => return Poll::Ready(Err(damaged())),
+                Source::Ended => {
+                    this.source = Source::Ended;
+                    return Poll::Ready(Ok(()));
+                }
+                Source::Memory => return Poll::Ready(this.end()),
+                Source::File(file) => {
+                    let piece = std::mem::take(&mut this.piece);
+                    this.source =
+                        Source::Reading(tokio::task::spawn_blocking(move || read_piece(file, piece)));
+                }
+                Source::Reading(mut reading) => {
+                    let done = match Pin::new(&mut reading).poll(context) {
+                        Poll::Ready(done) => done,
+                        Poll::Pending => {
+                            this.source = Source::Reading(reading);
+                            return Poll::Pending;
+                        }
+                    };
+                    let (file, piece, result) = done.map_err(io::Error::other)?;
+                    result?;
+                    if piece.is_empty() {
+                        return Poll::Ready(this.end());
+                    }
+                    this.source = Source::File(file);
+                    this.piece = piece;
+                    this.position = 0;
+                }
+            }
+        }
+    }
+}
+
+fn read_piece(
+    mut file: Box<dyn Read + Send>,
+    mut piece: Vec<u8>,
+) -> Piece {
+    piece.resize(PIECE_OCTETS, 0);
+    let result = loop {
+        match file.read(&mut piece) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => break other,
+        }
+    };
+    piece.truncate(*result.as_ref().unwrap_or(&0));
+    (file, piece, result.map(|_| ()))
+}

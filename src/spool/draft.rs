@@ -1,0 +1,359 @@
+//! A message on its way in, and the one instant of acceptance.
+
+use serde::Serialize;
+
+use crate::model::{DecisionRecord, DeliveryId, Digest, Envelope, Hasher, MessageId};
+
+use super::committer::Room;
+use super::disk::{BodyFile, is_full};
+use super::stored::{Aim, Body, State, StoredDelivery, StoredMessage, StoredRecipient};
+use super::tables::Tables;
+use super::{Arrival, Fate, Origin, Route, Spool, SpoolError};
+
+/// Content goes to its file in pieces of this size.
+const PIECE_OCTETS: usize = 256 << 10;
+
+/// What is to be known of a message when it is accepted.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    /// Sender, recipients and their wishes.
+    pub envelope: Envelope,
+    /// Which recipients (positions in `envelope.recipients`) go which way. Every recipient stands in exactly one.
+    pub routes: Vec<(Route, Vec<usize>)>,
+    /// What was known of the other side.
+    pub arrival: Arrival,
+    /// How it came to be ours.
+    pub origin: Origin,
+    /// The decision record of the transaction, stored in the same commit.
+    pub record: Option<DecisionRecord>,
+}
+
+/// Proof that a message is on stable storage and this node answers for it. Only the spool can make one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Accepted {
+    message: MessageId,
+    deliveries: Vec<DeliveryId>,
+    received_digest: Digest,
+    content_digest: Digest,
+    size: u64,
+}
+
+impl Accepted {
+    /// The message.
+    #[must_use]
+    pub const fn message(&self) -> MessageId {
+        self.message
+    }
+
+    /// One delivery per route, in the order given.
+    #[must_use]
+    pub fn deliveries(&self) -> &[DeliveryId] {
+        &self.deliveries
+    }
+
+    /// Digest of the content as it came, before our field was put on top.
+    #[must_use]
+    pub const fn received_digest(&self) -> Digest {
+        self.received_digest
+    }
+
+    /// Digest of the content as every later hop gets it.
+    #[must_use]
+    pub const fn content_digest(&self) -> Digest {
+        self.content_digest
+    }
+
+    /// Octets of the content as every later hop gets it.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+}
+
+/// A message that is being received. Dropped without [`Draft::accept`], it leaves nothing behind.
+#[must_use = "a draft that is not accepted is forgotten"]
+pub struct Draft {
+    spool: Spool,
+    id: MessageId,
+    buffer: Vec<u8>,
+    file: Option<(BodyGuard, Box<dyn BodyFile>)>,
+    received: Hasher,
+    size: u64,
+    content: Hasher,
+    total: u64,
+    failed: Option<SpoolError>,
+}
+
+impl Draft {
+    pub(super) fn new(spool: Spool, id: MessageId, prefix: &[u8]) -> Self {
+        let mut content = Hasher::default();
+        content.update(prefix);
+        Self {
+            spool,
+            id,
+            buffer: prefix.to_vec(),
+            file: None,
+            received: Hasher::default(),
+            size: 0,
+            content,
+            total: prefix.len() as u64,
+            failed: None,
+        }
+    }
+
+    /// The identifier the message will have.
+    #[must_use]
+    pub const fn message(&self) -> MessageId {
+        self.id
+    }
+
+    /// Octets written so far, without the prefix: the size as the other side counts it.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Digest of what was written so far, without the prefix.
+    #[must_use]
+    pub fn received_digest(&self) -> Digest {
+        self.received.clone().finish()
+    }
+
+    /// Digest of prefix and what was written so far: what every later hop will get.
+    #[must_use]
+    pub fn content_digest(&self) -> Digest {
+        self.content.clone().finish()
+    }
+
+    /// Takes the next octets of the content, after transparency is undone.
+    ///
+    /// # Errors
+    /// [`SpoolError::Full`], [`SpoolError::NotKept`] or [`SpoolError::Broken`]; the draft can no longer be accepted then.
+    pub async fn write(&mut self, octets: &[u8]) -> Result<(), SpoolError> {
+        self.usable()?;
+        self.received.update(octets);
+        self.content.update(octets);
+        self.size += octets.len() as u64;
+        self.total += octets.len() as u64;
+        let limit = if self.file.is_some() { PIECE_OCTETS } else { self.spool.settings().inline_body_max };
+        self.buffer.extend_from_slice(octets);
+        if self.buffer.len() > limit {
+            self.spill(Flush::No).await?;
+        }
+        Ok(())
+    }
+
+    fn usable(&self) -> Result<(), SpoolError> {
+        self.spool.health()?;
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// Moves the buffer to the content file, which is made when there is none yet.
+    async fn spill(&mut self, flush: Flush) -> Result<(), SpoolError> {
+        let (guard, file) = match self.file.take() {
+            Some((guard, file)) => (guard, Some(file)),
+            None => (BodyGuard { spool: self.spool.clone(), id: self.id, armed: true }, None),
+        };
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let bodies = self.spool.bodies();
+        let name = self.id.to_string();
+        let written = tokio::task::spawn_blocking(move || {
+            let mut file = match file {
+                Some(file) => file,
+                None => bodies.create(&name).map_err(BodyError::Write)?,
+            };
+            file.append(&buffer).map_err(BodyError::Write)?;
+            if flush == Flush::Yes {
+                file.sync().map_err(BodyError::Flush)?;
+                bodies.sync_directory().map_err(BodyError::Flush)?;
+            }
+            buffer.clear();
+            Ok((file, buffer))
+        })
+        .await
+        .unwrap_or_else(|_| Err(BodyError::Write(std::io::Error::other("the writing task stopped"))));
+        match written {
+            Ok((file, buffer)) => {
+                self.buffer = buffer;
+                self.file = Some((guard, file));
+                Ok(())
+            }
+            Err(error) => {
+                let error = self.judge(error);
+                self.failed = Some(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    fn judge(&self, error: BodyError) -> SpoolError {
+        match error {
+            // Nothing refers to the file and it is removed, so even a flush that found no room has harmed nobody.
+            BodyError::Write(error) | BodyError::Flush(error) if is_full(&error) => {
+                SpoolError::Full(error.to_string())
+            }
+            BodyError::Write(error) => SpoolError::NotKept(error.to_string()),
+            BodyError::Flush(error) => {
+                let error = SpoolError::broken(format_args!("flushing a content file: {error}"));
+                self.spool.poison(&error);
+                error
+            }
+        }
+    }
+
+    /// Takes responsibility for the message. Returns only when it is on stable storage (SPOOL-001).
+    ///
+    /// # Errors
+    /// [`SpoolError::Full`]: answer `452`. [`SpoolError::Broken`]: answer `451`. [`SpoolError::Misuse`]: the routes do
+    /// not fit the recipients. Nothing is kept in any of these cases, except after [`SpoolError::Broken`], when nobody
+    /// knows: the message may turn up after a restart, and is delivered then.
+    pub async fn accept(self, message: NewMessage) -> Result<Accepted, SpoolError> {
+        let spool = self.spool.clone();
+        let staged = self.stage(message).await?;
+        spool.change(staged.room(), move |tables| staged.insert(tables)).await
+    }
+
+    /// Everything but the commit.
+    pub(super) async fn stage(mut self, message: NewMessage) -> Result<Staged, SpoolError> {
+        self.usable()?;
+        check_routes(&message)?;
+        if self.file.is_some() {
+            self.spill(Flush::Yes).await?;
+        }
+        let accepted = self.spool.world().now();
+        let body = if self.file.is_some() { Body::File } else { Body::Inline };
+        let stored = StoredMessage {
+            accepted,
+            origin: message.origin,
+            arrival: message.arrival,
+            envelope: message.envelope,
+            body,
+            size: self.total,
+            received_digest: self.received_digest(),
+            content_digest: self.content_digest(),
+            routes: u16::try_from(message.routes.len())
+                .map_err(|_| SpoolError::Misuse("more than 65535 routes"))?,
+        };
+        let record = message.record.map(|mut record| {
+            record.message = Some(self.id);
+            record
+        });
+        Ok(Staged {
+            id: self.id,
+            stored,
+            routes: message.routes,
+            record,
+            inline: (body == Body::Inline).then(|| std::mem::take(&mut self.buffer)),
+            guard: self.file.take().map(|(guard, _)| guard),
+        })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flush {
+    Yes,
+    No,
+}
+
+enum BodyError {
+    Write(std::io::Error),
+    Flush(std::io::Error),
+}
+
+/// Every recipient stands in one route, every route has one, and no route is there twice.
+fn check_routes(message: &NewMessage) -> Result<(), SpoolError> {
+    let mut seen = vec![false; message.envelope.recipients.len()];
+    for (position, (route, members)) in message.routes.iter().enumerate() {
+        if members.is_empty() {
+            return Err(SpoolError::Misuse("a route without recipients"));
+        }
+        if message.routes[..position].iter().any(|(other, _)| other == route) {
+            return Err(SpoolError::Misuse("a route is named twice"));
+        }
+        for &index in members {
+            match seen.get_mut(index) {
+                Some(seen) if !*seen => *seen = true,
+                Some(_) => return Err(SpoolError::Misuse("a recipient on two routes")),
+                None => return Err(SpoolError::Misuse("a route names a recipient that does not exist")),
+            }
+        }
+    }
+    if seen.is_empty() || seen.len() > usize::from(u16::MAX) || seen.contains(&false) {
+        return Err(SpoolError::Misuse("no recipient, too many, or one without a route"));
+    }
+    Ok(())
+}
+
+/// A message whose content is flushed (or inline) and that lacks only its commit.
+pub(super) struct Staged {
+    id: MessageId,
+    stored: StoredMessage,
+    routes: Vec<(Route, Vec<usize>)>,
+    record: Option<DecisionRecord>,
+    inline: Option<Vec<u8>>,
+    guard: Option<BodyGuard>,
+}
+
+impl Staged {
+    pub(super) fn room(&self) -> Room {
+        Room::Takes {
+            octets: self.stored.size,
+            inline: self.inline.as_ref().map_or(0, |content| content.len() as u64),
+        }
+    }
+
+    /// Puts the message into the transaction. The caller gets the proof only after the commit.
+    pub(super) fn insert(mut self, tables: &mut Tables<'_>) -> Result<Accepted, SpoolError> {
+        if tables.has_message(self.id)? {
+            return Err(SpoolError::Misuse("a message with this identifier exists"));
+        }
+        tables.put_message(self.id, &self.stored, self.inline.as_deref())?;
+        let mut deliveries = Vec::with_capacity(self.routes.len());
+        for (number, (route, members)) in (0..).zip(&self.routes) {
+            let id = DeliveryId { message: self.id, route: number };
+            let delivery = StoredDelivery {
+                route: route.clone(),
+                accepted: self.stored.accepted,
+                state: State::Waiting { due: self.stored.accepted, aim: Aim::Deliver },
+                tries: 0,
+                unknown: 0,
+                recipients: members.iter().map(|&index| recipient(index)).collect(),
+            };
+            tables.put_delivery(id, &delivery)?;
+            deliveries.push(id);
+        }
+        if let Some(record) = &self.record {
+            tables.put_record(record)?;
+        }
+        if let Some(guard) = &mut self.guard {
+            guard.armed = false;
+        }
+        Ok(Accepted {
+            message: self.id,
+            deliveries,
+            received_digest: self.stored.received_digest,
+            content_digest: self.stored.content_digest,
+            size: self.stored.size,
+        })
+    }
+}
+
+fn recipient(index: usize) -> StoredRecipient {
+    // `check_routes` refuses more recipients than u16 can count.
+    StoredRecipient { index: u16::try_from(index).unwrap_or(u16::MAX), fate: Fate::Pending, note: None }
+}
+
+/// Removes the content file of a message that was not accepted.
+struct BodyGuard {
+    spool: Spool,
+    id: MessageId,
+    armed: bool,
+}
+
+impl Drop for BodyGuard {
+    fn drop(&mut self) {
+        if self.armed {
+            self.spool.drop_body(self.id);
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! Messages this node answers for, and the one instant of acceptance.
+//!
+//! # Guarantees
+//! - [`Draft::accept`] returns [`Accepted`] only after content, envelope and the reference between them are on stable
+//!   storage; nothing else makes an [`Accepted`] (SPOOL-001).
+//! - An attempt is on stable storage before [`Spool::begin_attempt`] returns, and its end, its decision record and a
+//!   report it caused are one commit. An attempt that is found without an end was `unknown` (SPOOL-006).
+//! - Content is read back octet for octet as it was accepted, or ends in an error (SPOOL-007, SPOOL-013).
+//! - Memory does not grow with a message: content above [`Settings::inline_body_max`] streams through a file.
+//!
+//! What a crash leaves behind:
+//!
+//! ```text
+//! state        content file   record   after a crash
+//! draft        perhaps        no       file removed: nobody was told we have it
+//! waiting      perhaps        yes      waits
+//! attempting   perhaps        yes      attempt recorded as unknown, waits
+//! settled      perhaps        no       file removed; the decision records remain
+//! ```
+//!
+//! # Errors
+//! [`SpoolError::Full`] is an operating condition: answer `452` and go on. [`SpoolError::Broken`] is final: after a failed
+//! flush nobody knows what is on disk, so nothing is tried again and nothing accepted until a restart (SPOOL-003).
+//!
+//! # How
+//! One redb database, written by one thread that batches (`committer`), content up to 256 KiB inside it, larger content
+//! in a file each under `bodies/`, flushed by the receiving task before the commit. What is due when is kept in memory
+//! (`board`) and rebuilt at start. The disk is behind three seams (`disk`), which tests replace by one that loses power.
+//!
+//! # Standards
+//! RFC 5321 sections 4.5.4 and 6.1. Our text: `spec/06-spool.md`.
+
+mod attempt;
+mod board;
+mod committer;
+mod content;
+pub mod disk;
+mod draft;
+mod error;
+mod operate;
+mod recover;
+mod schedule;
+mod store;
+mod stored;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use redb::ReadableDatabase;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::model::{AttemptId, DecisionRecord, DeliveryId, MessageId};
+use crate::world::World;
+
+pub use attempt::{Attempt, AttemptEnd, Claim, ContentFacts, Finished, Pending, RecipientEnd};
+pub use board::Due;
+pub use content::Content;
+pub use disk::Disk;
+pub use draft::{Accepted, Draft, NewMessage};
+pub use error::SpoolError;
+pub use operate::{DeliveryView, Filter, MessageView, RecipientView};
+pub use schedule::{EXPIRY_MAX, Retry};
+pub use stored::{Arrival, Fate, Hold, Note, Origin, Phase, Route};
+
+use committer::{Job, Room};
+use store::Store;
+use tables::{Snapshot, Tables};
+
+/// How many old decision records one change removes.
+const PRUNE_AT_ONCE: usize = 1000;
+
+/// Settings of the spool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The directory; made with mode 0700 if it is not there. On a local disk: its flushes must mean what they say.
+    pub dir: PathBuf,
+    /// Memory of the database for pages, in octets. Default 32 MiB; redb's own ceiling would be 1 GiB.
+    pub cache_bytes: usize,
+    /// Content up to this many octets stands in the database, larger content in a file of its own. Default 256 KiB,
+    /// where a second flush costs less than carrying the content through the database.
+    pub inline_body_max: usize,
+    /// Octets kept aside on the disk so that what is in the spool can leave it when the disk is full. Default 64 MiB,
+    /// several times what one commit writes at most.
+    pub reserve_octets: u64,
+    /// Octets of content of all messages together; beyond it the spool is full. Default `None`: as much as the disk takes.
+    pub content_octets_max: Option<u64>,
+    /// When deliveries are tried again, and given up.
+    pub retry: Retry,
+    /// How long decision records are kept. Default `None`: until somebody decides.
+    pub record_retention: Option<Duration>,
+}
+
+impl Settings {
+    /// The defaults, in `dir`.
+    #[must_use]
+    pub fn at(dir: impl Into<PathBuf>) -> Self {
+        Self {
+            dir: dir.into(),
+            cache_bytes: 32 << 20,
+            inline_body_max: 256 << 10,
+            reserve_octets: 64 << 20,
+            content_octets_max: None,
+            retry: Retry::default(),
+            record_retention: None,
+        }
+    }
+}
+
+/// How much is in the spool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Messages not settled.
+    pub messages: usize,
+    /// Octets of their content.
+    pub octets: u64,
+    /// Deliveries that wait.
+    pub waiting: usize,
+    /// Deliveries with an attempt under way.
+    pub attempting: usize,
+    /// Deliveries that are held.
+    pub held: usize,
+    /// Messages and deliveries whose records turned out to be damaged. They are left alone.
+    pub damaged: usize,
+}
+
+/// The spool. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct Spool {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<Store>,
+    jobs: mpsc::UnboundedSender<Job>,
+    world: World,
+}
+
+impl Spool {
+    /// Opens the spool in [`Settings::dir`], makes it if it is not there, and clears up after a crash. Blocks.
+    ///
+    /// # Errors
+    /// [`SpoolError::Locked`], [`SpoolError::Open`], [`SpoolError::Format`].
+    pub fn open(settings: Settings, world: World) -> Result<Self, SpoolError> {
+        let disk = Disk::open(&settings.dir, settings.reserve_octets)?;
+        Self::open_on(disk, settings, world)
+    }
+
+    /// Opens the spool on a given disk. Blocks.
+    ///
+    /// # Errors
+    /// As [`Spool::open`].
+    pub fn open_on(disk: Disk, settings: Settings, world: World) -> Result<Self, SpoolError> {
+        let failed = |detail: String| SpoolError::Open { dir: settings.dir.display().to_string(), detail };
+        let database = disk::open_database(disk.database, Arc::clone(&disk.volume), settings.cache_bytes)
+            .map_err(failed)?;
+        let board = recover::recover(&database, disk.bodies.as_ref(), &settings, &world).map_err(
+            |error| match error {
+                SpoolError::Broken(detail) => failed(detail.to_string()),
+                other => other,
+            },
+        )?;
+        let store =
+            Arc::new(Store::new(settings.clone(), disk.bodies, disk.volume, database, board, disk.lock));
+        let (jobs, queue) = mpsc::unbounded_channel();
+        let thread_store = Arc::clone(&store);
+        std::thread::Builder::new()
+            .name("spool".to_owned())
+            .spawn(move || committer::run(&thread_store, queue))
+            .map_err(|error| failed(format!("thread: {error}")))?;
+        Ok(Self { inner: Arc::new(Inner { store, jobs, world }) })
+    }
+
+    /// Ends the committing thread after what has queued, closes the database and gives up the lock. Every later call on
+    /// any handle fails with [`SpoolError::Broken`].
+    pub async fn close(&self) {
+        let (answer, ended) = oneshot::channel();
+        if self.inner.jobs.send(Job::Stop(answer)).is_ok() {
+            // An error here means that the thread has ended already.
+            let _ = ended.await;
+        }
+    }
+
+    /// Whether the spool works.
+    ///
+    /// # Errors
+    /// [`SpoolError::Broken`], for good, after a failed flush.
+    pub fn health(&self) -> Result<(), SpoolError> {
+        self.inner.store.check()
+    }
+
+    /// Begins to receive a message. `prefix` is our own trace field, which becomes the start of the stored content.
+    /// `message` is a fresh identifier of [`World::message_id`], which that field may name.
+    pub fn draft(&self, message: MessageId, prefix: &[u8]) -> Draft {
+        Draft::new(self.clone(), message, prefix)
+    }
+
+    /// The content of a message, as a stream.
+    ///
+    /// # Errors
+    /// [`SpoolError::NoMessage`], [`SpoolError::Damaged`] when its content is gone, [`SpoolError::Broken`].
+    pub async fn content(&self, id: MessageId) -> Result<Content, SpoolError> {
+        let bodies = self.bodies();
+        self.read(move |tables| {
+            let message = tables.message(id)?;
+            let gone = || SpoolError::Damaged(format!("the content of message {id}"));
+            match message.body {
+                stored::Body::Inline => {
+                    let content = tables.inline(id)?.ok_or_else(gone)?;
+                    Ok(Content::inline(id, content, message.content_digest))
+                }
+                stored::Body::File => {
+                    let file = bodies.open(&id.to_string()).map_err(|_| gone())?;
+                    Ok(Content::file(id, file, message.content_digest))
+                }
+            }
+        })
+        .await
+    }
+
+    /// When the next delivery is due that nobody has claimed; in the past if one is due already.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.inner.store.board().next_due()
+    }
+
+    /// Claims up to `limit` deliveries that are due at `now`, the longest due first. Nobody else gets them until the claim
+    /// is dropped or its attempt is over.
+    pub fn take_due(&self, now: Timestamp, limit: usize) -> Vec<Claim> {
+        let taken = self.inner.store.board().take_due(now, limit);
+        let claim = |(delivery, route, due)| Claim { spool: self.clone(), delivery, route, due };
+        taken.into_iter().map(claim).collect()
+    }
+
+    /// Waits until something in the spool has changed since the last call: [`Spool::next_due`] may be earlier now. One
+    /// task only may wait.
+    pub async fn changed(&self) {
+        self.inner.store.news.notified().await;
+    }
+
+    /// Begins an attempt: its intent is on stable storage when this returns (SPOOL-006).
+    ///
+    /// # Errors
+    /// [`SpoolError::State`] or [`SpoolError::NoDelivery`] if it is no longer due (an operator was faster);
+    /// [`SpoolError::Damaged`], after which it is not due any more; [`SpoolError::Broken`].
+    pub async fn begin_attempt(&self, claim: Claim) -> Result<Attempt, SpoolError> {
+        attempt::begin(claim).await
+    }
+
+    /// Stores the decision record of something that left no message in the spool, such as a refused transaction.
+    ///
+    /// # Errors
+    /// [`SpoolError::Broken`].
+    pub async fn note(&self, record: DecisionRecord) -> Result<(), SpoolError> {
+        self.change(Room::Settles, move |tables| tables.put_record(&record)).await
+    }
+
+    /// The decision record of an attempt.
+    ///
+    /// # Errors
+    /// [`SpoolError::Damaged`], [`SpoolError::Broken`].
+    pub async fn record(&self, attempt: AttemptId) -> Result<Option<DecisionRecord>, SpoolError> {
+        self.read(move |tables| tables.record(attempt)).await
+    }
+
+    /// The decision records of a message, oldest first; also after it is settled.
+    ///
+    /// # Errors
+    /// As [`Spool::record`].
+    pub async fn records_of(&self, message: MessageId) -> Result<Vec<DecisionRecord>, SpoolError> {
+        self.read(move |tables| tables.records_of(message)).await
+    }
+
+    /// The latest decision records, newest first.
+    ///
+    /// # Errors
+    /// As [`Spool::record`].
+    pub async fn recent_records(&self, limit: usize) -> Result<Vec<DecisionRecord>, SpoolError> {
+        self.read(move |tables| tables.recent_records(limit)).await
+    }
+
+    /// Removes decision records older than [`Settings::record_retention`]; returns how many. Does nothing without one.
+    ///
+    /// # Errors
+    /// [`SpoolError::Broken`].
+    pub async fn prune_records(&self) -> Result<usize, SpoolError> {
+        let Some(retention) = self.settings().record_retention else { return Ok(0) };
+        let age = jiff::SignedDuration::try_from(retention).unwrap_or(jiff::SignedDuration::MAX);
+        let Ok(before) = self.world().now().checked_sub(age) else { return Ok(0) };
+        let Ok(before) = u64::try_from(before.as_millisecond()) else { return Ok(0) };
+        let before = AttemptId::from_parts(before, 0);
+        let mut removed = 0;
+        loop {
+            let now =
+                self.change(Room::Settles, move |tables| tables.prune_records(before, PRUNE_AT_ONCE)).await?;
+            removed += now;
+            if now < PRUNE_AT_ONCE {
+                return Ok(removed);
+            }
+        }
+    }
+
+    /// How much is in the spool, from memory.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.inner.store.board().counts()
+    }
+
+    fn settings(&self) -> &Settings {
+        &self.inner.store.settings
+    }
+
+    fn world(&self) -> &World {
+        &self.inner.world
+    }
+
+    fn bodies(&self) -> Arc<dyn disk::Bodies> {
+        Arc::clone(&self.inner.store.bodies)
+    }
+
+    fn poison(&self, error: &SpoolError) {
+        self.inner.store.poison(error);
+    }
+
+    fn unclaim(&self, delivery: DeliveryId) {
+        self.inner.store.board().unclaim(delivery);
+    }
+
+    /// Takes a delivery whose record is damaged off the schedule.
+    fn set_aside(&self, delivery: DeliveryId) {
+        let mut board = self.inner.store.board();
+        board.remove(delivery);
+        board.damaged += 1;
+    }
+
+    /// Has the committing thread remove a content file, after what has queued.
+    fn drop_body(&self, message: MessageId) {
+        // If the thread has ended, the file goes at the next start.
+        let _ = self.inner.jobs.send(Job::DropBody(message));
+    }
+
+    /// Has a change committed, and waits for its flush.
+    async fn change<T, F>(&self, room: Room, work: F) -> Result<T, SpoolError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tables<'_>) -> Result<T, SpoolError> + Send + 'static,
+    {
+        self.health()?;
+        let (job, answer) = committer::change(room, work);
+        self.inner.jobs.send(job).map_err(|_| SpoolError::broken("it was closed"))?;
+        match answer.await {
+            Ok(result) => result,
+            Err(_) => {
+                self.health()?;
+                Err(SpoolError::broken("it was closed"))
+            }
+        }
+    }
+
+    /// Has a change committed, without waiting.
+    fn change_later<F>(&self, work: F)
+    where
+        F: FnOnce(&mut Tables<'_>) -> Result<(), SpoolError> + Send + 'static,
+    {
+        let (job, _) = committer::change(Room::Settles, work);
+        // If the thread has ended, the next start finds what there is to do.
+        let _ = self.inner.jobs.send(job);
+    }
+
+    /// Reads from the state of the last commit, off the async threads.
+    async fn read<T, F>(&self, work: F) -> Result<T, SpoolError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Snapshot) -> Result<T, SpoolError> + Send + 'static,
+    {
+        let database = self.inner.store.database()?;
+        tokio::task::spawn_blocking(move || {
+            let transaction = database.begin_read()?;
+            work(&Snapshot::open(&transaction)?)
+        })
+        .await
+        .unwrap_or_else(|_| Err(SpoolError::broken("a reading task stopped")))
+    }
+}

@@ -1,0 +1,119 @@
+//! Tests of the spool, on a simulated disk unless they are about the real one.
+#![allow(clippy::unwrap_used)]
+
+mod acceptance;
+mod attempts;
+mod crash;
+mod power;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::io::AsyncReadExt;
+
+use crate::model::{
+    AttemptId, BodyType, DecisionRecord, Direction, Envelope, MessageId, Recipient, ReversePath,
+};
+use crate::world::{ManualClock, SeededRandom, World};
+
+use super::*;
+use power::PowerDisk;
+
+/// 2026-11-22, as good as any day.
+const START: i64 = 1_795_305_600;
+
+/// A world that stands still, and the clock that moves it.
+fn world() -> (World, Arc<ManualClock>) {
+    let clock = ManualClock::at(Timestamp::from_second(START).unwrap());
+    (World { clock: Arc::clone(&clock) as _, random: SeededRandom::new(7) }, clock)
+}
+
+/// Settings without a directory, for simulated disks. Small contents stand in the database.
+fn settings() -> Settings {
+    Settings { cache_bytes: 1 << 20, inline_body_max: 4096, reserve_octets: 0, ..Settings::at("simulated") }
+}
+
+fn open(disk: &PowerDisk, world: &World) -> Spool {
+    Spool::open_on(disk.disk(), settings(), world.clone()).unwrap()
+}
+
+fn envelope(sender: &str, recipients: &[&str]) -> Envelope {
+    Envelope {
+        sender: if sender.is_empty() {
+            ReversePath::Null
+        } else {
+            ReversePath::Address(sender.parse().unwrap())
+        },
+        recipients: recipients.iter().map(|address| Recipient::plain(address.parse().unwrap())).collect(),
+        body: BodyType::SevenBit,
+        smtputf8: false,
+        ret: None,
+        envid: None,
+    }
+}
+
+fn federation(domain: &str) -> Route {
+    Route::Federation(domain.parse().unwrap())
+}
+
+/// A message from `jan@a.nl` to `piet@b.nl` on one route.
+fn one_recipient() -> NewMessage {
+    NewMessage {
+        envelope: envelope("jan@a.nl", &["piet@b.nl"]),
+        routes: vec![(federation("b.nl"), vec![0])],
+        arrival: Arrival::default(),
+        origin: Origin::Submission,
+        record: None,
+    }
+}
+
+/// Accepts `message` with `content`.
+async fn accept(spool: &Spool, message: NewMessage, content: &[u8]) -> Result<Accepted, SpoolError> {
+    let mut draft = spool.draft(spool.world().message_id(), b"Received: here\r\n");
+    for piece in content.chunks(1500) {
+        draft.write(piece).await?;
+    }
+    draft.accept(message).await
+}
+
+async fn content_of(spool: &Spool, id: MessageId) -> std::io::Result<Vec<u8>> {
+    let mut octets = Vec::new();
+    spool.content(id).await.map_err(std::io::Error::other)?.read_to_end(&mut octets).await?;
+    Ok(octets)
+}
+
+/// Content of `size` octets that differs for each `seed`.
+fn body(seed: u64, size: usize) -> Vec<u8> {
+    let random = SeededRandom::new(seed);
+    let mut octets = Vec::with_capacity(size + 8);
+    while octets.len() < size {
+        octets.extend_from_slice(&crate::world::Random::next(random.as_ref()).to_le_bytes());
+    }
+    octets.truncate(size);
+    octets
+}
+
+fn record(spool: &Spool) -> DecisionRecord {
+    DecisionRecord::begin(AttemptId::from_parts(0, 0), Direction::Outbound, spool.world().now())
+}
+
+/// Begins the one attempt that is due.
+async fn begin(spool: &Spool) -> Attempt {
+    let mut due = spool.take_due(spool.world().now(), 10);
+    assert_eq!(due.len(), 1, "exactly one delivery is due");
+    spool.begin_attempt(due.remove(0)).await.unwrap()
+}
+
+/// The end of an attempt in which every pending recipient has the same fate.
+fn all(attempt: &Attempt, spool: &Spool, fate: Fate) -> AttemptEnd {
+    AttemptEnd {
+        record: record(spool),
+        recipients: attempt
+            .pending()
+            .iter()
+            .map(|pending| RecipientEnd { index: pending.index, fate, note: None })
+            .collect(),
+        not_before: None,
+        report: None,
+    }
+}

@@ -1,0 +1,340 @@
+//! A disk in memory that can lose power, fill up, and fail to flush.
+//!
+//! What was written since the last flush survives a cut only in part: each write whole, not at all, or torn at a sector.
+//! Content files are as unreliable: content counts after its own flush, the name after the directory's.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, Cursor, Read};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use redb::StorageBackend;
+
+use crate::spool::Disk;
+use crate::spool::disk::{Bodies, BodyFile, Volume};
+use crate::world::{Random, SeededRandom};
+
+const SECTOR: usize = 512;
+
+#[derive(Clone, Default)]
+pub(super) struct PowerDisk(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    image: Vec<u8>,
+    /// What is on the platter for certain.
+    flushed: Vec<u8>,
+    pending: Vec<Pending>,
+    files: HashMap<String, FileState>,
+    /// Names that survive a cut, with the content that does.
+    flushed_names: HashMap<String, Vec<u8>>,
+    removed: Vec<String>,
+    /// Operations so far that change something.
+    operations: u64,
+    /// The power goes before this operation.
+    cut_at: Option<u64>,
+    dead: bool,
+    fail_flush: bool,
+    fail_body_flush: bool,
+    free: Option<u64>,
+    no_space_writes: u32,
+    reserved: bool,
+    released: u32,
+}
+
+#[derive(Clone)]
+enum Pending {
+    Write(u64, Vec<u8>),
+    SetLen(u64),
+}
+
+#[derive(Clone, Default)]
+struct FileState {
+    content: Vec<u8>,
+    flushed: Vec<u8>,
+}
+
+impl fmt::Debug for PowerDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PowerDisk")
+    }
+}
+
+fn apply(image: &mut Vec<u8>, change: &Pending) {
+    match change {
+        Pending::Write(offset, data) => {
+            let start = usize::try_from(*offset).unwrap();
+            if image.len() < start + data.len() {
+                image.resize(start + data.len(), 0);
+            }
+            image[start..start + data.len()].copy_from_slice(data);
+        }
+        Pending::SetLen(len) => image.resize(usize::try_from(*len).unwrap(), 0),
+    }
+}
+
+impl State {
+    /// Counts an operation; an error once the power is gone.
+    fn step(&mut self) -> io::Result<()> {
+        if self.cut_at.is_some_and(|at| self.operations >= at) {
+            self.dead = true;
+        }
+        if self.dead {
+            return Err(io::Error::other("no power"));
+        }
+        self.operations += 1;
+        Ok(())
+    }
+}
+
+impl PowerDisk {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    pub(super) fn disk(&self) -> Disk {
+        self.state().reserved = true;
+        Disk {
+            database: Box::new(self.clone()),
+            bodies: Arc::new(self.clone()),
+            volume: Arc::new(self.clone()),
+            lock: None,
+        }
+    }
+
+    pub(super) fn operations(&self) -> u64 {
+        self.state().operations
+    }
+
+    /// Cuts the power before the operation with this number (counted from 0).
+    pub(super) fn cut_at(&self, operation: u64) {
+        self.state().cut_at = Some(operation);
+    }
+
+    pub(super) fn fail_flushes(&self) {
+        self.state().fail_flush = true;
+    }
+
+    pub(super) fn fail_body_flushes(&self) {
+        self.state().fail_body_flush = true;
+    }
+
+    pub(super) fn set_free(&self, octets: u64) {
+        self.state().free = Some(octets);
+    }
+
+    /// The next writes to the database find no space, until the reserve is given up.
+    pub(super) fn no_space_for_writes(&self, count: u32) {
+        self.state().no_space_writes = count;
+    }
+
+    pub(super) fn times_released(&self) -> u32 {
+        self.state().released
+    }
+
+    pub(super) fn file_names(&self) -> Vec<String> {
+        self.state().files.keys().cloned().collect()
+    }
+
+    pub(super) fn corrupt_file(&self, name: &str, position: usize) {
+        self.state().files.get_mut(name).unwrap().content[position] ^= 1;
+    }
+
+    /// Changes one octet of the database wherever `needle` stands in it; says whether it was found.
+    pub(super) fn corrupt_database(&self, needle: &[u8]) -> bool {
+        let mut state = self.state();
+        let mut found = false;
+        let mut at = 0;
+        while let Some(step) = memchr::memmem::find(&state.image[at..], needle) {
+            at += step;
+            state.image[at] ^= 1;
+            found = true;
+        }
+        found
+    }
+
+    /// What a restarted machine finds: everything flushed, and any part of the rest.
+    pub(super) fn after_cut(&self, seed: u64) -> Self {
+        let random = SeededRandom::new(seed);
+        let state = self.state();
+        let mut image = state.flushed.clone();
+        for change in &state.pending {
+            match (random.next() % 3, change) {
+                (0, change) => apply(&mut image, change),
+                (1, Pending::Write(offset, data)) if data.len() > SECTOR => {
+                    let sectors = u64::try_from(data.len() / SECTOR).unwrap();
+                    let kept = usize::try_from(random.next() % sectors).unwrap() * SECTOR;
+                    apply(&mut image, &Pending::Write(*offset, data[..kept].to_vec()));
+                }
+                _ => {}
+            }
+        }
+        let mut files = HashMap::new();
+        for (name, file) in &state.files {
+            let named = state.flushed_names.contains_key(name) || random.next().is_multiple_of(2);
+            if named {
+                let mut content = file.flushed.clone();
+                if random.next().is_multiple_of(2) && file.content.len() > content.len() {
+                    content.extend(vec![0; file.content.len() - content.len()]);
+                }
+                files.insert(name.clone(), FileState { flushed: content.clone(), content });
+            }
+        }
+        // A removal that was not flushed may not have happened.
+        for name in &state.removed {
+            if random.next().is_multiple_of(2)
+                && let Some(content) = state.flushed_names.get(name)
+            {
+                files.insert(name.clone(), FileState { flushed: content.clone(), content: content.clone() });
+            }
+        }
+        let flushed_names = files.iter().map(|(name, file)| (name.clone(), file.content.clone())).collect();
+        Self(Arc::new(Mutex::new(State {
+            flushed: image.clone(),
+            image,
+            files,
+            flushed_names,
+            ..State::default()
+        })))
+    }
+}
+
+impl StorageBackend for PowerDisk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.state().image.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let state = self.state();
+        if state.dead {
+            return Err(io::Error::other("no power"));
+        }
+        let start = usize::try_from(offset).unwrap();
+        let data = state.image.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(data);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut state = self.state();
+        state.step()?;
+        let change = Pending::SetLen(len);
+        apply(&mut state.image, &change);
+        state.pending.push(change);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.state();
+        state.step()?;
+        if state.fail_flush {
+            // The worst that a failed flush can do: the pages are dropped, and the next flush reports success.
+            state.fail_flush = false;
+            state.pending.clear();
+            return Err(io::Error::other("flush failed"));
+        }
+        state.flushed = state.image.clone();
+        state.pending.clear();
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut state = self.state();
+        if state.no_space_writes > 0 {
+            state.no_space_writes -= 1;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        state.step()?;
+        let change = Pending::Write(offset, data.to_vec());
+        apply(&mut state.image, &change);
+        state.pending.push(change);
+        Ok(())
+    }
+}
+
+impl Bodies for PowerDisk {
+    fn create(&self, name: &str) -> io::Result<Box<dyn BodyFile>> {
+        let mut state = self.state();
+        state.step()?;
+        if state.files.contains_key(name) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        state.files.insert(name.to_owned(), FileState::default());
+        Ok(Box::new(PowerFile(self.clone(), name.to_owned())))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {
+        let state = self.state();
+        let file = state.files.get(name).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(Cursor::new(file.content.clone())))
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        let mut state = self.state();
+        state.step()?;
+        state.flushed_names =
+            state.files.iter().map(|(name, file)| (name.clone(), file.flushed.clone())).collect();
+        state.removed.clear();
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut state = self.state();
+        state.step()?;
+        state.files.remove(name);
+        state.removed.push(name.to_owned());
+        Ok(())
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        Ok(self.file_names())
+    }
+}
+
+struct PowerFile(PowerDisk, String);
+
+impl BodyFile for PowerFile {
+    fn append(&mut self, octets: &[u8]) -> io::Result<()> {
+        let mut state = self.0.state();
+        state.step()?;
+        if state.free.is_some_and(|free| free < octets.len() as u64) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        state.files.get_mut(&self.1).unwrap().content.extend_from_slice(octets);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let mut state = self.0.state();
+        state.step()?;
+        if state.fail_body_flush {
+            return Err(io::Error::other("flush failed"));
+        }
+        let file = state.files.get_mut(&self.1).unwrap();
+        file.flushed = file.content.clone();
+        Ok(())
+    }
+}
+
+impl Volume for PowerDisk {
+    fn available(&self) -> io::Result<u64> {
+        Ok(self.state().free.unwrap_or(u64::MAX))
+    }
+
+    fn reserve(&self) -> io::Result<()> {
+        self.state().reserved = true;
+        Ok(())
+    }
+
+    fn release(&self) -> io::Result<()> {
+        let mut state = self.state();
+        state.reserved = false;
+        state.released += 1;
+        state.no_space_writes = 0;
+        Ok(())
+    }
+
+    fn is_reserved(&self) -> bool {
+        self.state().reserved
+    }
+}
