@@ -131,10 +131,7 @@ impl AsyncRead for Content {
     }
 }
 
-fn read_piece(
-    mut file: Box<dyn Read + Send>,
-    mut piece: Vec<u8>,
-) -> Piece {
+fn read_piece(mut file: Box<dyn Read + Send>, mut piece: Vec<u8>) -> Piece {
     piece.resize(PIECE_OCTETS, 0);
     let result = loop {
         match file.read(&mut piece) {
