@@ -30,7 +30,6 @@ RECIPES=(
     "opendkim opendkim opendkim-tools"
     "unbound unbound"
     "delv bind9-dnsutils"
-    "iproute iproute2"
 )
 
 # Dependencies that only maintainer scripts use. Those never run here, so the roots stay half the size.
@@ -75,7 +74,7 @@ done
 exec 9>"$PEERS/.lock"
 flock 9
 
-# Reads: a private state and cache; no hook of the system's configuration may touch the system; no "installed"
+# A private state and cache; no hook of the system's configuration may touch the system; no "installed"
 # packages, so that a closure does not depend on what this machine happens to have.
 write_apt_conf() {
     mkdir -p "$APT/lists/partial" "$APT/cache/archives/partial" "$APT/debs"

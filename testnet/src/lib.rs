@@ -5,5 +5,6 @@
 
 pub mod clock;
 pub mod dns;
+pub mod foreign;
 pub mod pki;
 pub mod sink;

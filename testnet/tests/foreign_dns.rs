@@ -1,0 +1,130 @@
+//! unbound and delv judge the testnet's own DNS: two validators of other people against what our server says of itself.
+#![allow(missing_docs)]
+
+use jiff::Timestamp;
+use testnet::dns::{Denial, DnsServer, Fault, KNOWN_BOGUS, RrType, Tree, Trouble};
+use testnet::foreign::{Delv, Opinion, Unbound, isolated};
+
+const AUTHORITY: &str = "127.0.0.2:53";
+const RESOLVER: &str = "127.0.0.53";
+
+/// Two providers, one for each kind of denial, and one without signatures.
+fn tree() -> Tree {
+    let mut tree = Tree::new();
+    for (zone, denial, net) in
+        [("a.nl", Denial::Nsec, 1), ("b.nl", Denial::Nsec3, 2), ("plain.nl", Denial::Nsec, 3)]
+    {
+        let host = format!("nta.{zone}");
+        tree.zone_with(zone, denial)
+            .txt(zone, &format!("v=NTA7516-1;startdate=2026-01;enddate=2028-12;provider=P;ntamx=10 {host}"))
+            .mx(zone, 10, &host)
+            .address(&host, [127, 7, net, 1].into())
+            .tlsa(&format!("_25._tcp.{host}"), &[&[3, 1, 1][..], &[net; 32]].concat())
+            .tlsa(&format!("_smtp-client.{host}"), &[&[3, 1, 1][..], &[net; 32]].concat())
+            .cname(&format!("mail.{zone}"), &host);
+    }
+    tree.fault(Fault::zone("plain.nl", Trouble::Unsigned)).cname("out.a.nl", "nta.plain.nl");
+    tree
+}
+
+/// All three of our parts in one place.
+struct Bench {
+    dns: DnsServer,
+    unbound: Unbound,
+    delv: Delv,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Bench {
+    fn start(tree: Tree) -> Result<Self, Box<dyn std::error::Error>> {
+        let runtime = tokio::runtime::Runtime::new()?;
+        let dns = runtime.block_on(DnsServer::start(tree, Timestamp::now(), AUTHORITY.parse()?))?;
+        let unbound = Unbound::start(RESOLVER.parse()?, dns.addr().ip(), &dns.anchor_ds())?;
+        let delv = Delv::new(dns.addr(), &dns.anchor().bind())?;
+        Ok(Self { dns, unbound, delv, _runtime: runtime })
+    }
+
+    fn both(
+        &self,
+        name: &str,
+        rtype: &str,
+    ) -> Result<(Opinion, Opinion, String), Box<dyn std::error::Error>> {
+        let unbound = self.unbound.opinion(name, rtype)?;
+        let (delv, printed) = self.delv.opinion(name, rtype)?;
+        let told =
+            format!("{name} {rtype}: unbound {unbound:?}, delv {delv:?}\n{printed}\n{}", self.unbound.log());
+        Ok((unbound, delv, told))
+    }
+}
+
+#[test]
+fn unbound_and_delv_agree_on_every_name() {
+    isolated(|| {
+        let described = tree();
+        let mut questions: Vec<(String, String)> = described
+            .names()
+            .flat_map(|(name, types)| types.into_iter().map(move |rtype| (name.clone(), rtype)))
+            .chain(
+                described
+                    .zones()
+                    .flat_map(|zone| ["SOA", "DNSKEY"].map(|rtype| (zone.clone(), rtype.to_owned()))),
+            )
+            .collect();
+        for absent in
+            ["nobody.a.nl.", "nobody.b.nl.", "_tcp.nta.a.nl.", "_tcp.nta.b.nl.", "x.y.b.nl.", "zzz.nl."]
+        {
+            questions.push((absent.into(), "TLSA".into()));
+        }
+        questions.extend([("out.a.nl.".into(), "A".into()), ("mail.b.nl.".into(), "A".into())]);
+        questions.push(("nobody.plain.nl.".into(), "TLSA".into()));
+
+        let bench = Bench::start(described)?;
+        for (name, rtype) in questions {
+            let expected = match name.trim_end_matches('.') {
+                KNOWN_BOGUS => Opinion::Bogus,
+                "out.a.nl" if rtype != "CNAME" => Opinion::Insecure,
+                n if n.ends_with("plain.nl") => Opinion::Insecure,
+                _ => Opinion::Secure,
+            };
+            let (unbound, delv, told) = bench.both(&name, &rtype)?;
+            assert!(unbound == expected && delv == expected, "expected {expected:?} of {told}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn unbound_and_delv_agree_on_every_fault() {
+    use Opinion::{Bogus, Insecure, NoAnswer, Secure};
+    use Trouble as T;
+    isolated(|| {
+        let zone = |trouble| Fault::zone("b.nl", trouble);
+        let txt = |trouble| Fault::record("b.nl", RrType::Txt, trouble);
+        let cases = [
+            (txt(T::WrongSignature), Bogus),
+            (txt(T::ExpiredSignature), Bogus),
+            (txt(T::NotYetValidSignature), Bogus),
+            (txt(T::MissingSignature), Bogus),
+            (txt(T::ForeignSignature("a.nl".into())), Bogus),
+            (zone(T::WrongSignature), Bogus),
+            (zone(T::Unsigned), Insecure),
+            (zone(T::DsMismatch), Bogus),
+            (zone(T::UnknownAlgorithm), Insecure),
+            (Fault::zone(".", T::RootRolled), Bogus),
+            (txt(T::Servfail), NoAnswer),
+            (txt(T::Truncated), Secure),
+            (txt(T::ForgedAd), Secure),
+        ];
+        for (fault, expected) in cases {
+            let shown = fault.to_string();
+            let mut broken = tree();
+            broken.fault(fault);
+            // A new resolver each time: it would remember keys and delegations of the tree before.
+            let bench = Bench::start(broken)?;
+            let (unbound, delv, told) = bench.both("b.nl", "TXT")?;
+            assert!(unbound == expected && delv == expected, "{shown}: expected {expected:?} of {told}");
+            assert!(!bench.dns.questions().is_empty(), "{shown}: nobody asked our server");
+        }
+        Ok(())
+    });
+}
