@@ -11,5 +11,6 @@ pub mod command;
 pub mod data;
 pub mod line;
 mod reply;
+pub mod server;
 
 pub use reply::{Reply, ReplyError, printable};

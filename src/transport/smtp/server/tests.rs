@@ -1,0 +1,1 @@
+//! Sessions against a gate that remembers what it was asked.
