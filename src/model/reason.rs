@@ -75,6 +75,8 @@ reasons! {
     HostNoAddress = "host_no_address",
     /// The host's address is private, local or reserved.
     HostAddressForbidden = "host_address_forbidden",
+    /// The host is this node itself.
+    HostIsSelf = "host_is_self",
     /// The host publishes no TLSA record.
     TlsaAbsent = "tlsa_absent",
     /// The host's TLSA records are not signed with DNSSEC.

@@ -116,6 +116,7 @@ pub const fn consequence(reason: Reason) -> Consequence {
         Reason::HostInsecure
         | Reason::HostNoAddress
         | Reason::HostAddressForbidden
+        | Reason::HostIsSelf
         | Reason::TlsaAbsent
         | Reason::TlsaInsecure
         | Reason::TlsaUnusable
@@ -210,6 +211,7 @@ const fn host_unfit(reason: Reason) -> Consequence {
         Reason::HostInsecure => ("DNS-001", "4.7.5"),
         Reason::HostNoAddress => ("DNS-003", "4.4.4"),
         Reason::HostAddressForbidden => ("DISC-015", "4.4.4"),
+        Reason::HostIsSelf => ("DISC-016", "4.4.6"),
         Reason::TlsaAbsent | Reason::TlsaInsecure => ("DANE-005", "4.7.5"),
         Reason::TlsaUnusable => ("DANE-003", "4.7.5"),
         Reason::ConnectFailed => ("SMTP-024", "4.4.1"),

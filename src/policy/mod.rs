@@ -16,4 +16,4 @@ mod terms;
 pub use consequence::{Acts, Consequence, Outbound, consequence};
 pub use sender::{Client, ClientKeys, SenderVerdict, Standing, judge_sender};
 pub use table::markdown;
-pub use terms::{Identity, PeerEntry, Policy, Scope, Terms};
+pub use terms::{Policy, Terms};
