@@ -20,20 +20,37 @@
 mod authority;
 mod certificate;
 mod chain;
+mod client;
+mod dane;
 mod error;
 mod facts;
+mod judge;
 mod keys;
 mod server;
 mod signature;
 mod suites;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use authority::{Authorities, AuthorityError, Pins};
 pub use certificate::{Certificate, CertificateMalformed, KeyKind};
 pub use chain::ChainFault;
+pub use client::{ClientTls, Secured, ServerProof};
+pub use dane::{Matched, Side, match_chain};
+pub(in crate::transport) use error::tls_error;
 pub use error::{DaneMismatch, HandshakeError};
 pub use facts::{HandshakeFacts, OwnCertificate};
+pub use judge::{ClientJudgement, ClientRule, Presented, PresentedCertificate, judge_client};
 pub use keys::{KeyError, KeyMaterial, KeyRing, KeyUse, KeyWarning, NAMES_MAX, OwnKey, PemPair};
 pub use server::ServerTls;
 pub use suites::provider;
+
+use jiff::Timestamp;
+use rustls::pki_types::UnixTime;
+
+/// Our clock's time in the TLS library's type. Before 1970 nothing was valid.
+fn unix_time(now: Timestamp) -> UnixTime {
+    UnixTime::since_unix_epoch(std::time::Duration::try_from(now.as_duration()).unwrap_or_default())
+}
