@@ -6,7 +6,8 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use testnet::dns::{DnsServer, Tree};
-use testnet::foreign::{Disposition, Identity, OpenDkim, Postfix, Receiver, Sender, Unbound, isolated};
+use testnet::foreign::{Disposition, OpenDkim, Postfix, Receiver, Sender, Unbound, isolated};
+use testnet::pki::{CertSpec, Identity, PkiError};
 
 const RESOLVER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 0, 53));
 const OUT: &str = "127.7.1.1";
@@ -25,14 +26,17 @@ struct Stage {
 
 impl Stage {
     /// `tlsa` is what DNS publishes for the receiver, given its identity.
-    fn set(tlsa: impl FnOnce(&Identity) -> Vec<u8>) -> Result<Self, Box<dyn std::error::Error>> {
-        let (client, server) = (Identity::generate("nta.a.nl")?, Identity::generate("nta.b.nl")?);
+    fn set(
+        tlsa: impl FnOnce(&Identity) -> Result<Vec<u8>, PkiError>,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
+        let identity = |host| CertSpec::new(host).self_signed(Timestamp::now());
+        let (client, server) = (identity("nta.a.nl")?, identity("nta.b.nl")?);
         let mut tree = Tree::new();
         tree.zone("a.nl").address("nta.a.nl", OUT.parse()?);
         tree.zone("b.nl")
             .mx("b.nl", 10, "nta.b.nl")
             .address("nta.b.nl", IN.parse()?)
-            .tlsa("_25._tcp.nta.b.nl", &tlsa(&server));
+            .tlsa("_25._tcp.nta.b.nl", &tlsa(&server)?);
 
         let runtime = tokio::runtime::Runtime::new()?;
         let dns = runtime.block_on(DnsServer::start(tree, Timestamp::now(), "127.0.0.2:53".parse()?))?;
@@ -58,7 +62,7 @@ impl Stage {
 #[test]
 fn postfix_delivers_with_dane_and_shows_its_certificate() {
     isolated(|| {
-        let mut stage = Stage::set(Identity::tlsa)?;
+        let mut stage = Stage::set(Identity::tlsa_311)?;
         let mut sender = Postfix::sender(&stage.sender)?;
         sender.inject("anna@a.nl", "bob@b.nl", MESSAGE)?;
         let outcome = sender.outcome("bob@b.nl")?;
@@ -83,7 +87,7 @@ fn postfix_delivers_with_dane_and_shows_its_certificate() {
 #[test]
 fn postfix_keeps_the_message_when_the_tlsa_record_does_not_match() {
     isolated(|| {
-        let stage = Stage::set(|_| [&[3, 1, 1][..], &[9; 32]].concat())?;
+        let stage = Stage::set(|_| Ok([&[3, 1, 1][..], &[9; 32]].concat()))?;
         let mut sender = Postfix::sender(&stage.sender)?;
         sender.inject("anna@a.nl", "bob@b.nl", MESSAGE)?;
         let outcome = sender.outcome("bob@b.nl")?;
@@ -97,7 +101,7 @@ fn postfix_keeps_the_message_when_the_tlsa_record_does_not_match() {
 #[test]
 fn opendkim_signs_what_postfix_sends() {
     isolated(|| {
-        let mut stage = Stage::set(Identity::tlsa)?;
+        let mut stage = Stage::set(Identity::tlsa_311)?;
         let opendkim = OpenDkim::start(OUT.parse()?, "a.nl", RESOLVER)?;
         let (name, text) = opendkim.record();
         stage.dns.update(|tree| {

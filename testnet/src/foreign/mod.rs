@@ -37,7 +37,6 @@
 
 mod delv;
 mod dovecot;
-mod identity;
 mod opendkim;
 mod postfix;
 mod process;
@@ -51,7 +50,6 @@ use std::time::Duration;
 
 pub use delv::{Delv, Opinion};
 pub use dovecot::{Dovecot, Mailbox};
-pub use identity::Identity;
 pub use opendkim::OpenDkim;
 pub use postfix::{Disposition, Outcome, Postfix, Receiver, Sender};
 pub use sandbox::{TestResult, isolated};

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 
+use super::ForeignError;
 use super::process::{Running, run};
 use super::root::{Account, Root};
-use super::{ForeignError, Identity};
+use crate::pki::Identity;
 
 /// A Postfix that sends by SMTP, with DANE or not at all (`dane-only`).
 #[derive(Debug, Clone)]
@@ -68,6 +69,9 @@ pub struct Outcome {
 }
 
 const LOG: &str = "/var/log/postfix.log";
+const TLS_STEM: &str = "tls";
+/// What [`Identity::write`] makes of that stem, as Postfix sees it; the key first, as Postfix wants it.
+const CHAIN_FILES: &str = "/etc/postfix/tls.key.pem, /etc/postfix/tls.crt.pem";
 const MAIL: &str = "/var/mail";
 
 impl Postfix {
@@ -91,7 +95,7 @@ impl Postfix {
             address = config.address,
         );
         if config.identity.is_some() {
-            main += "smtp_tls_chain_files = /etc/postfix/tls.pem\n";
+            let _ = writeln!(main, "smtp_tls_chain_files = {CHAIN_FILES}");
         }
         if let Some(milter) = config.milter {
             let _ = writeln!(main, "non_smtpd_milters = inet:{}:{}", milter.ip(), milter.port());
@@ -122,7 +126,7 @@ impl Postfix {
              inet_interfaces = all\n\
              smtpd_peername_lookup = no\n\
              smtpd_tls_security_level = encrypt\n\
-             smtpd_tls_chain_files = /etc/postfix/tls.pem\n\
+             smtpd_tls_chain_files = {CHAIN_FILES}\n\
              smtpd_tls_ask_ccert = yes\n\
              smtpd_tls_received_header = yes\n\
              smtpd_tls_loglevel = 1\n\
@@ -155,11 +159,9 @@ impl Postfix {
         let smtpd = listen.map(|addr| format!("{}:{} inet n - n - - smtpd\n", addr.ip(), addr.port()));
         root.write("/etc/postfix/master.cf", format!("{}{SERVICES}", smtpd.unwrap_or_default()))?;
         if let Some(identity) = identity {
-            root.write_secret(
-                "/etc/postfix/tls.pem",
-                format!("{}{}", identity.key, identity.certificate),
-                Account::Root,
-            )?;
+            identity
+                .write(&root.path("/etc/postfix"), TLS_STEM)
+                .map_err(|error| ForeignError::Key(error.to_string()))?;
         }
         make_queue(&root)?;
 

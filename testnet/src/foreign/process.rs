@@ -3,18 +3,17 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::root::Root;
 use super::{ForeignError, PATIENCE};
 
 /// Between two looks. Short enough that nobody notices, long enough to leave the processor to the program.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
-/// How long a program may take to end when asked.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// A program that runs until this value is dropped.
 #[derive(Debug)]
@@ -40,6 +39,7 @@ impl Running {
             File::create(root.path(PRINTED)).map_err(ForeignError::system("creating a log file"))?;
         let also = printed.try_clone().map_err(ForeignError::system("creating a log file"))?;
         let child = command
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(printed)
             .stderr(also)
@@ -86,15 +86,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // By its number, and only while it is ours to wait for, so the number can't be somebody else's.
-        if matches!(self.child.try_wait(), Ok(None)) {
-            let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-            let deadline = Instant::now() + GRACE;
-            while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
-                std::thread::sleep(LOOK_AGAIN);
-            }
-            let _ = self.child.kill();
-        }
+        // With all that it started: a worker left behind would still answer on the port. The group has the number of
+        // the program, which can't be anybody else's before we have waited for it.
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
     }
 }
