@@ -1,10 +1,15 @@
 //! Several secure-mail providers on one machine, with a really signed DNS tree, and the cases that prove a gate.
 //!
 //! This crate knows the node only from outside: no path dependency, and verdicts computed a second time from the spec.
+//!
+//! In the order in which a run needs them: [`topology`] (what there is, and what is expected), [`loopback`]
+//! (addresses), [`pki`] (keys), [`dns`] (records, signed), [`sink`] (the recipients' environment).
 #![forbid(unsafe_code)]
 
 pub mod clock;
 pub mod dns;
 pub mod foreign;
+pub mod loopback;
 pub mod pki;
 pub mod sink;
+pub mod topology;

@@ -1,4 +1,34 @@
 //! The `testnet` command.
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod command;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Several secure-mail providers on one machine, to try and to test gates between them.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the signed DNS tree of a topology in the foreground, and print its trust anchor.
+    Dns(command::dns::Arguments),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Arguments { command } = Arguments::parse();
+    let result = match command {
+        Command::Dns(arguments) => command::dns::run(arguments).await,
+    };
+    result.unwrap_or_else(|failure| {
+        eprintln!("testnet: {failure}");
+        failure.exit_code()
+    })
+}

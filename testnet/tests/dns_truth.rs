@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::net::SocketAddr;
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use domain::base::iana::Rcode;
@@ -16,6 +17,8 @@ use domain::net::client::request::{ComposeRequest as _, RequestMessage, SendRequ
 use domain::net::client::{dgram, dgram_stream, multi_stream};
 use jiff::Timestamp;
 use testnet::dns::{Denial, DnsServer, Fault, KNOWN_BOGUS, RrType, Tree, Trouble};
+use testnet::loopback::Prefix;
+use testnet::topology::{Plan, Topology};
 
 type Upstream = dgram_stream::Connection<UdpConnect, RequestMessage<Vec<u8>>>;
 
@@ -216,6 +219,39 @@ async fn every_type_of_every_name_is_as_secure_as_its_zone() {
                 assert_eq!(judged.records, 4, "alias, address, a signature for each");
             }
         }
+    }
+}
+
+/// What `testnet up` publishes by default, and every provider of the fault topology that is sound in DNS.
+#[tokio::test]
+async fn every_name_of_the_built_in_topologies_is_as_its_file_says() {
+    let prefix = Prefix::pick(|| 0x6E01, &[]).unwrap();
+    for (topology, faulty) in [
+        (Topology::three_providers(), &[][..]),
+        (Topology::faults(), &["bogus", "stale", "unsigned", "tlsa-servfail", "cert-bogus"][..]),
+    ] {
+        let plan = Plan::new(topology, &prefix, Timestamp::now()).unwrap();
+        let tree = plan.tree().unwrap();
+        let records: Vec<_> = tree
+            .names()
+            .flat_map(|(name, types)| types.into_iter().map(move |t| (name.clone(), t)))
+            .collect();
+        let (_dns, judge) = serve(tree).await;
+        for (name, rtype) in &records {
+            let zone = name.trim_end_matches('.').rsplit('.').nth(1).unwrap();
+            let expect = match zone {
+                "dnssec-failed" => Expect::Bogus,
+                zone if !faulty.contains(&zone) => Expect::Secure,
+                "bogus" => Expect::Bogus,
+                "unsigned" => Expect::Insecure,
+                "stale" if rtype == "TXT" => Expect::Bogus,
+                "cert-bogus" if name.starts_with("_smtp-client.") => Expect::Bogus,
+                "tlsa-servfail" if name.starts_with("_2525.") => Expect::Code(Rcode::SERVFAIL),
+                _ => Expect::Secure,
+            };
+            check(&judge, name, Rtype::from_str(rtype).unwrap(), expect).await;
+        }
+        assert!(records.len() >= 19, "{records:?}");
     }
 }
 

@@ -1,6 +1,8 @@
 //! Keys of the zones, the trust anchor, and one signature.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -120,6 +122,17 @@ fn split_keys() -> Result<ZoneKeys, TreeError> {
     Ok(ZoneKeys { ksk: ZoneKey::generate(KSK_FLAGS)?, zsk: Some(ZoneKey::generate(ZSK_FLAGS)?) })
 }
 
+/// Where an [`Anchor`] was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnchorFiles {
+    /// The DS record.
+    pub ds: PathBuf,
+    /// The DNSKEY record.
+    pub dnskey: PathBuf,
+    /// BIND's notation, for `delv -a`.
+    pub bind: PathBuf,
+}
+
 /// The trust anchor of a tree: its root's key-signing key.
 #[derive(Debug, Clone)]
 pub struct Anchor {
@@ -152,6 +165,22 @@ impl Anchor {
             u8::from(ALGORITHM),
             self.key_base64()
         )
+    }
+
+    /// Writes all three notations into a directory.
+    ///
+    /// # Errors
+    /// If a file can't be written.
+    pub fn write(&self, directory: &Path) -> io::Result<AnchorFiles> {
+        let files = AnchorFiles {
+            ds: directory.join("root.ds"),
+            dnskey: directory.join("root.key"),
+            bind: directory.join("root.bind.conf"),
+        };
+        std::fs::write(&files.ds, self.ds() + "\n")?;
+        std::fs::write(&files.dnskey, self.dnskey() + "\n")?;
+        std::fs::write(&files.bind, self.bind())?;
+        Ok(files)
     }
 
     fn key_base64(&self) -> String {

@@ -56,7 +56,7 @@ mod zone;
 pub use answer::Transport;
 pub use error::TreeError;
 pub use fault::{Fault, Scope, TlsaShape, Trouble};
-pub use key::Anchor;
+pub use key::{Anchor, AnchorFiles};
 pub use server::{DnsServer, Question, StartError};
 pub use tree::{DEFAULT_TTL, Denial, KNOWN_BOGUS, RrType, Tree};
 pub use zone::Verdict;

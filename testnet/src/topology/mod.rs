@@ -1,0 +1,464 @@
+//! The topology file: which providers there are, what is wrong with them, and what is expected to happen.
+//!
+//! ```
+//! let topology = testnet::topology::Topology::three_providers();
+//! assert_eq!(topology.expected().len(), 6, "each to each other one");
+//! ```
+//!
+//! # Guarantees
+//! A [`Topology`] that could be read is consistent: names are names and belong to one provider, what is referred to
+//! exists. Unknown keys are refused.
+//!
+//! # Errors
+//! [`TopologyError`] says where in the file and what to do; whoever wrote the file has to act.
+//!
+//! The words of [`Level`] and of reasons are those of the protocol (`spec/`), written down a second time on purpose.
+
+mod plan;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::dns::{Denial, Fault};
+pub use plan::{Placed, Plan, PlanError};
+
+/// The default topology.
+const THREE_PROVIDERS: &str = include_str!("../../topologies/three-providers.toml");
+/// One provider for every fault.
+const FAULTS: &str = include_str!("../../topologies/faults.toml");
+/// The root's key is not the published one.
+const ROOT_ROLLED: &str = include_str!("../../topologies/root-rolled.toml");
+
+/// Most providers in one topology: each has ten of the run's addresses.
+const PROVIDERS_MAX: usize = 24;
+/// Most hosts of one provider.
+const HOSTS_MAX: usize = 4;
+
+/// A topology file that can't be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TopologyError {
+    /// Not TOML, an unknown key, or a value of the wrong kind. The text has line and column.
+    #[error("{0}")]
+    Syntax(#[from] toml::de::Error),
+    /// Well-formed, but it does not fit together.
+    #[error("{place}: {why}")]
+    Inconsistent {
+        /// Provider, message or fault.
+        place: String,
+        /// What does not fit.
+        why: String,
+    },
+}
+
+/// A whole file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Topology {
+    /// What this topology is for, in a sentence.
+    pub about: String,
+    /// The port all providers use among themselves; TLSA records stand at `_<port>._tcp`.
+    #[serde(default = "default_smtp_port")]
+    pub smtp_port: u16,
+    /// The providers.
+    #[serde(rename = "provider")]
+    pub providers: Vec<Provider>,
+    /// What happens to a message from each provider to each other one, if they are to send some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every_pair: Option<Expectation>,
+    /// Further messages.
+    #[serde(rename = "message", default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<Message>,
+    /// What is wrong in DNS.
+    #[serde(rename = "fault", default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
+}
+
+fn default_smtp_port() -> u16 {
+    2_525
+}
+
+/// A provider: a mail platform with a gate to the others.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    /// Short name, used in this file and in output: lower-case letters, digits and hyphens.
+    pub id: String,
+    /// Name for people; stands in the NTA record.
+    pub name: String,
+    /// Mail domains of its customers. Each becomes a zone.
+    pub domains: Vec<String>,
+    /// Its hosts in order of preference, each below one of the domains.
+    pub hosts: Vec<String>,
+    /// Who is behind the hosts.
+    #[serde(default)]
+    pub played_by: PlayedBy,
+    /// The lowest level it admits.
+    #[serde(default)]
+    pub floor: Level,
+    /// How it proves who its peers are.
+    #[serde(default)]
+    pub identity: IdentityRule,
+    /// How its zones deny.
+    #[serde(default)]
+    pub denial: Denial,
+    /// Its NTA record.
+    #[serde(default)]
+    pub record: NtaRecord,
+    /// TLSA records of its servers.
+    #[serde(default)]
+    pub server_tlsa: Association,
+    /// TLSA records of its clients.
+    #[serde(default)]
+    pub client_tlsa: Association,
+    /// How its servers behave. Other than `good` needs `played_by = "testnet"`.
+    #[serde(default)]
+    pub server: ServerManner,
+    /// What its clients present. Other than `own` needs `played_by = "testnet"`.
+    #[serde(default)]
+    pub client_certificate: ClientCertificate,
+}
+
+/// Who is behind a provider's hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlayedBy {
+    /// A process of the node under test, with an environment that stores what it gets.
+    #[default]
+    Node,
+    /// The testnet: a client and server that do exactly what this file says.
+    Testnet,
+    /// Nobody listens: the message must not get as far as a connection.
+    Nobody,
+}
+
+/// Assurance levels of the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Both ends proven by keys in DNS.
+    #[default]
+    Mutual,
+    /// The server proven by DANE, the sender by its domain's mail authentication.
+    Nta7516,
+}
+
+/// How a provider proves who its peers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IdentityRule {
+    /// TLSA records.
+    #[default]
+    Dane,
+    /// Configured digests of their keys.
+    Pinned,
+    /// A configured private authority.
+    FederationCa,
+}
+
+/// What the NTA record of a provider's domains says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NtaRecord {
+    /// Valid now, with `ntamx` for every host.
+    #[default]
+    Good,
+    /// Valid now, without `ntamx`: the MX hosts count.
+    NoHosts,
+    /// Ended two years ago.
+    Expired,
+    /// Begins in two years.
+    NotYetValid,
+    /// The last month is before the first.
+    Reversed,
+    /// Two valid records.
+    Twice,
+    /// The older draft only.
+    Legacy,
+    /// A month that is none.
+    Malformed,
+    /// None at all.
+    None,
+}
+
+/// What TLSA records say about a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Association {
+    /// `3 1 1`, and it matches.
+    #[default]
+    Good,
+    /// `3 1 1` of another key.
+    WrongDigest,
+    /// No record.
+    None,
+}
+
+/// How a server behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerManner {
+    /// As it should.
+    #[default]
+    Good,
+    /// Does not offer STARTTLS.
+    NoStarttls,
+    /// Speaks TLS 1.1 at most.
+    Tls11Only,
+    /// Accepts connections and says nothing.
+    Silent,
+    /// Does not ask for a client certificate.
+    NoCertificateRequest,
+}
+
+/// What a client presents.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientCertificate {
+    /// The provider's own certificate.
+    #[default]
+    Own,
+    /// None.
+    None,
+    /// Certificate and key of another provider, by `id`.
+    Of(String),
+}
+
+/// A message and what becomes of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    /// What this shows, in a few words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub about: String,
+    /// Envelope sender; empty for the null sender.
+    pub from: String,
+    /// Recipient.
+    pub to: String,
+    /// The address in `From:` if it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header_from: Option<String>,
+    /// The provider whose platform or client sends it, if it isn't that of the sender's domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent_by: Option<String>,
+    /// What becomes of it.
+    pub expect: Expectation,
+}
+
+/// What becomes of a message. Reasons are words of the table in `spec/05-failures.md`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Expectation {
+    /// It arrives, byte for byte, at this level, and the sender's record says so.
+    Delivered {
+        /// The level.
+        assurance: Level,
+    },
+    /// The node has accepted it and waits for its next attempt.
+    Later {
+        /// Why.
+        reason: String,
+    },
+    /// The node had accepted it and reports that it can't be delivered.
+    Returned {
+        /// Why.
+        reason: String,
+    },
+    /// Whoever sends it is told no: the platform at submission, or another provider's client at the gate.
+    Refused {
+        /// Reply code.
+        code: u16,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Expectation {
+    /// The reason, unless it is delivered.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Delivered { .. } => None,
+            Self::Later { reason } | Self::Returned { reason } | Self::Refused { reason, .. } => Some(reason),
+        }
+    }
+}
+
+impl std::str::FromStr for Topology {
+    type Err = TopologyError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let topology: Self = toml::from_str(text)?;
+        topology.check()?;
+        Ok(topology)
+    }
+}
+
+impl Topology {
+    /// Three providers with everything in order.
+    ///
+    /// # Panics
+    /// Never: a test reads it.
+    pub fn three_providers() -> Self {
+        built_in(THREE_PROVIDERS)
+    }
+
+    /// One provider for every fault.
+    ///
+    /// # Panics
+    /// Never: a test reads it.
+    pub fn faults() -> Self {
+        built_in(FAULTS)
+    }
+
+    /// A tree whose root is signed with another key than the published anchor.
+    ///
+    /// # Panics
+    /// Never: a test reads it.
+    pub fn root_rolled() -> Self {
+        built_in(ROOT_ROLLED)
+    }
+
+    /// All messages with what is expected of them: those of every pair, then the ones listed.
+    pub fn expected(&self) -> Vec<Message> {
+        let mut messages = Vec::new();
+        if let Some(expect) = &self.every_pair {
+            let address = |provider: &Provider, who: &str| format!("{who}@{}", provider.domains[0]);
+            for from in &self.providers {
+                for to in self.providers.iter().filter(|to| to.id != from.id) {
+                    messages.push(Message {
+                        about: format!("{} to {}", from.id, to.id),
+                        from: address(from, "alice"),
+                        to: address(to, "bob"),
+                        header_from: None,
+                        sent_by: None,
+                        expect: expect.clone(),
+                    });
+                }
+            }
+        }
+        messages.extend(self.messages.iter().cloned());
+        messages
+    }
+
+    /// The provider with this `id`.
+    pub fn provider(&self, id: &str) -> Option<&Provider> {
+        self.providers.iter().find(|provider| provider.id == id)
+    }
+
+    /// The provider of a mail domain.
+    pub fn provider_of(&self, domain: &str) -> Option<&Provider> {
+        self.providers
+            .iter()
+            .find(|provider| provider.domains.iter().any(|own| own.eq_ignore_ascii_case(domain)))
+    }
+
+    /// The provider that sends a message.
+    pub fn sender_of(&self, message: &Message) -> Option<&Provider> {
+        match &message.sent_by {
+            Some(id) => self.provider(id),
+            None => self.provider_of(domain_of(&message.from)?),
+        }
+    }
+
+    fn check(&self) -> Result<(), TopologyError> {
+        if self.providers.is_empty() || self.providers.len() > PROVIDERS_MAX {
+            return wrong("provider", format!("there must be 1 to {PROVIDERS_MAX}"));
+        }
+        let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut ids = BTreeSet::new();
+        for provider in &self.providers {
+            if !ids.insert(&provider.id) {
+                return wrong(&provider.id, "two providers have this id".into());
+            }
+            self.check_provider(provider)?;
+            for name in provider.domains.iter().chain(&provider.hosts) {
+                if let Some(other) = owners.insert(name, &provider.id) {
+                    return wrong(&provider.id, format!("`{name}` is there already, at provider `{other}`"));
+                }
+            }
+        }
+        self.messages.iter().try_for_each(|message| self.check_message(message))
+    }
+
+    fn check_provider(&self, provider: &Provider) -> Result<(), TopologyError> {
+        let id = &provider.id;
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if id.is_empty() || !id.chars().all(plain) {
+            return wrong(id, "an id is made of lower-case letters, digits and hyphens".into());
+        }
+        if provider.domains.is_empty() || provider.hosts.is_empty() || provider.hosts.len() > HOSTS_MAX {
+            return wrong(id, format!("it needs a domain and 1 to {HOSTS_MAX} hosts"));
+        }
+        if provider.name.is_empty() || provider.name.contains([';', '"', '\\']) || !provider.name.is_ascii() {
+            return wrong(id, "the name stands in the NTA record: ASCII without `;`, `\"` and `\\`".into());
+        }
+        for name in provider.domains.iter().chain(&provider.hosts) {
+            if !is_domain_name(name) {
+                return wrong(id, format!("`{name}` is not a domain name in lower case without a last dot"));
+            }
+        }
+        for host in &provider.hosts {
+            if !provider.domains.iter().any(|domain| host.ends_with(&format!(".{domain}"))) {
+                return wrong(
+                    id,
+                    format!("host `{host}` is below none of the domains, so nobody would sign it"),
+                );
+            }
+        }
+        if let ClientCertificate::Of(other) = &provider.client_certificate
+            && (other == id || self.provider(other).is_none())
+        {
+            return wrong(id, format!("there is no other provider `{other}` to take a certificate of"));
+        }
+        let well_behaved =
+            provider.server == ServerManner::Good && provider.client_certificate == ClientCertificate::Own;
+        if !well_behaved && provider.played_by != PlayedBy::Testnet {
+            return wrong(id, "a node can't be told to misbehave: set played_by = \"testnet\"".into());
+        }
+        Ok(())
+    }
+
+    fn check_message(&self, message: &Message) -> Result<(), TopologyError> {
+        let place = format!("message from <{}> to <{}>", message.from, message.to);
+        if domain_of(&message.to).is_none() {
+            return wrong(&place, "`to` is not an address".into());
+        }
+        if !message.from.is_empty() && domain_of(&message.from).is_none() {
+            return wrong(&place, "`from` is neither an address nor empty".into());
+        }
+        match self.sender_of(message) {
+            None => wrong(&place, "no provider sends it: set `sent_by` to the id of one".into()),
+            Some(sender) if sender.played_by == PlayedBy::Nobody => {
+                wrong(&place, format!("provider `{}` is played by nobody and can't send", sender.id))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+fn built_in(text: &str) -> Topology {
+    text.parse().expect("the built-in topologies are read by a test")
+}
+
+fn wrong<T>(place: &str, why: String) -> Result<T, TopologyError> {
+    Err(TopologyError::Inconsistent { place: place.to_owned(), why })
+}
+
+/// The part after the last `@`, if there is something on both sides.
+fn domain_of(address: &str) -> Option<&str> {
+    address.rsplit_once('@').filter(|(local, domain)| !local.is_empty() && !domain.is_empty()).map(|(_, d)| d)
+}
+
+fn is_domain_name(name: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.contains('.') && name.split('.').all(label)
+}
+
+#[cfg(test)]
+mod tests;
