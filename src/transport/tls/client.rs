@@ -23,7 +23,7 @@ use super::signature;
 use super::suites::{VERSIONS, provider};
 use super::unix_time;
 use crate::discovery::Tlsa;
-use crate::model::{DomainName, IdentityRule};
+use crate::model::{Digest, DomainName, IdentityRule};
 use crate::transport::VerifiedPeer;
 
 /// How a server has to prove itself. System roots are no way (attack class T9).
@@ -65,6 +65,13 @@ impl ClientTls {
     #[must_use]
     pub fn identities(&self) -> Vec<DomainName> {
         self.keys.as_ref().map(|keys| keys.current().identities()).unwrap_or_default()
+    }
+
+    /// The digests of the public keys we would show now: a link that was opened with others is not the same link.
+    #[must_use]
+    pub fn key_digests(&self) -> Vec<Digest> {
+        let Some(keys) = &self.keys else { return Vec::new() };
+        keys.current().keys().iter().map(|key| key.certificate().key_digest()).collect()
     }
 
     /// Does the handshake with `host`, whose name also goes out as server name indication (DANE-010), and checks the
