@@ -3,15 +3,28 @@
 //! # Guarantees
 //! - Logs and metrics carry no content, and no addresses unless `[log] addresses = "clear"` (OPS-008).
 //! - Each finished attempt passes [`Observer::attempt_ended`]: one log line, one count (REC-001).
+//! - The control interface listens on a UNIX socket and nowhere else (OPS-004); `/health` and `/metrics` on loopback
+//!   (OPS-007).
+//!
+//! # Errors
+//! [`ControlError`] on the client's side: it says whether the node is not there, refuses, or broke off.
 //!
 //! # Standards
-//! OpenMetrics 1.0. Our text: `spec/09-operations.md`.
+//! OpenMetrics 1.0, HTTP/1.1 (RFC 9112). Our text: `spec/09-operations.md`.
 
+pub mod client;
+pub mod control;
+pub mod http;
 pub mod log;
 mod metrics;
 mod observe;
+mod operations;
 mod redact;
 
+pub use client::{ControlClient, ControlError};
 pub use metrics::{Alarm, Listener, Metrics, OpenSession, Reload, SpoolGauges};
 pub use observe::Observer;
+pub use operations::{
+    ContentStream, Health, KeyStatus, Operations, ReloadRefusal, Reloaded, Status, SubmitRefusal, Submitted,
+};
 pub use redact::Redactor;

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use jiff::Timestamp;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::CertificateDer;
 
 use super::limits::Limits;
+use crate::discovery::nta_record::Publish;
+use crate::discovery::{AddressRule, DiscoverySettings};
 use crate::model::{Address, Digest, DomainName, IdentityRule, Level};
+use crate::spool;
+use crate::transport::tls::{Authorities, KeyMaterial, Pins};
 
 /// A configuration that may run.
 #[derive(Debug, Clone)]
@@ -18,10 +20,14 @@ pub struct Config {
     pub file: PathBuf,
     /// Who this node is.
     pub node: Node,
-    /// Where DNS answers come from, and why they are believed.
-    pub dns: Dns,
-    /// Our keys, in the order of the file; at least one.
-    pub certificates: Vec<Certificate>,
+    /// The NTA record to publish for each of our domains.
+    pub record: Publish,
+    /// Where DNS answers come from, why they are believed, and which addresses peers may have.
+    pub discovery: DiscoverySettings,
+    /// Our keys, in the order of the file.
+    pub keys: KeyMaterial,
+    /// The files they were read from, in the same order.
+    pub key_files: Vec<KeyFiles>,
     /// The border with other providers.
     pub federation: Federation,
     /// Mail from our own platform; `None`: only the control socket submits.
@@ -30,8 +36,8 @@ pub struct Config {
     pub environment: HandOff,
     /// Where mail for domains that are not federated goes; `None`: it is refused.
     pub fallback: Option<HandOff>,
-    /// Directory of the spool.
-    pub spool_dir: PathBuf,
+    /// The spool.
+    pub spool: spool::Settings,
     /// The limits in force.
     pub limits: Limits,
     /// Logging.
@@ -40,8 +46,8 @@ pub struct Config {
     pub control: Control,
     /// Loopback address of `/health` and `/metrics`; `None`: off.
     pub admin: Option<SocketAddr>,
-    /// What weakens protection, for test networks only.
-    pub lab: Lab,
+    /// `lab.peer_port`: port of other nodes, and of their TLSA records, instead of 25. Weakens protection.
+    pub lab_peer_port: Option<u16>,
     /// What is admitted but deserves a look, as sentences.
     pub warnings: Vec<String>,
 }
@@ -51,10 +57,10 @@ impl Config {
     #[must_use]
     pub fn weakened(&self) -> Vec<String> {
         let mut keys = Vec::new();
-        if let Some(port) = self.lab.peer_port {
+        if let Some(port) = self.lab_peer_port {
             keys.push(format!("lab.peer_port={port}"));
         }
-        if self.lab.private_peers == PrivatePeers::Admit {
+        if self.discovery.addresses == AddressRule::LabToo {
             keys.push("lab.private_peer_addresses".to_owned());
         }
         keys
@@ -63,7 +69,7 @@ impl Config {
     /// The port on which other providers' nodes listen.
     #[must_use]
     pub fn peer_port(&self) -> u16 {
-        self.lab.peer_port.unwrap_or(SMTP_PORT)
+        self.lab_peer_port.unwrap_or(SMTP_PORT)
     }
 }
 
@@ -83,104 +89,15 @@ pub struct Node {
     pub postmaster: Address,
     /// Directory for what must survive a restart.
     pub state_dir: PathBuf,
-    /// First month of the NTA record.
-    pub startdate: Month,
-    /// Last month of the NTA record; not before `startdate`.
-    pub enddate: Month,
 }
 
-/// A month of the NTA record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Month {
-    /// The year, four digits.
-    pub year: i16,
-    /// 1 to 12.
-    pub month: i8,
-}
-
-impl fmt::Display for Month {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04}-{:02}", self.year, self.month)
-    }
-}
-
-/// Where DNS answers come from.
-#[derive(Debug, Clone)]
-pub struct Dns {
-    /// The recursive resolver.
-    pub resolver: SocketAddr,
-    /// Why its answers are believed.
-    pub trust: Trust,
-}
-
-/// Why a DNS answer is believed.
-#[derive(Debug, Clone)]
-pub enum Trust {
-    /// We validate each answer ourselves.
-    Validate(Anchors),
-    /// The resolver on this machine says so (DNS-007); tested at start with two names of which the truth is known.
-    AdBit {
-        /// Must give SERVFAIL.
-        bogus: DomainName,
-        /// Must give the AD bit.
-        signed: DomainName,
-    },
-}
-
-/// The keys of the DNS root.
-#[derive(Debug, Clone)]
-pub enum Anchors {
-    /// IANA's, bundled.
-    Iana,
-    /// Those of a file, instead.
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Its text, in zone file format.
-        text: String,
-    },
-}
-
-/// One of our keys with its certificate.
-#[derive(Debug, Clone)]
-pub struct Certificate {
+/// The files of one of our keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFiles {
     /// PEM file of the chain.
-    pub chain_file: PathBuf,
+    pub chain: PathBuf,
     /// PEM file of the key.
-    pub key_file: PathBuf,
-    /// The certificate and those above it.
-    pub chain: Vec<CertificateDer<'static>>,
-    /// The private key.
-    pub key: Arc<PrivateKeyDer<'static>>,
-    /// Its dNSNames; `node.name` is among them; at most 4 (IDEN-007).
-    pub names: Vec<DomainName>,
-    /// SHA-256 of the SubjectPublicKeyInfo: the data of a `3 1 1` record.
-    pub spki: Digest,
-    /// The kind of key.
-    pub kind: KeyKind,
-    /// The certificate's last instant. DANE usage 3 does not look at it.
-    pub not_after: Timestamp,
-}
-
-/// The kind of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyKind {
-    /// ECDSA on P-256 or P-384.
-    Ecdsa,
-    /// Ed25519.
-    Ed25519,
-    /// RSA with this many bits, 2048 or more.
-    Rsa(usize),
-}
-
-impl fmt::Display for KeyKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ecdsa => f.write_str("ECDSA"),
-            Self::Ed25519 => f.write_str("Ed25519"),
-            Self::Rsa(bits) => write!(f, "RSA-{bits}"),
-        }
-    }
+    pub key: PathBuf,
 }
 
 /// The border with other providers.
@@ -190,8 +107,6 @@ pub struct Federation {
     pub listen: Vec<SocketAddr>,
     /// Lowest level admitted where no peer's entry says otherwise.
     pub floor: Level,
-    /// The hosts that our NTA record names, with their preferences; at least one.
-    pub ntamx: Vec<(u16, DomainName)>,
     /// Peers that are treated differently.
     pub peers: Vec<Peer>,
 }
@@ -381,11 +296,11 @@ impl fmt::Display for RemoteAddress {
 #[derive(Debug, Clone)]
 pub enum EndpointTls {
     /// By the SHA-256 of its public key.
-    Pins(Vec<Digest>),
+    Pins(Pins),
     /// By a chain to this authority, valid now, with this name.
     Ca {
         /// The authority; system roots take no part.
-        roots: Vec<CertificateDer<'static>>,
+        authorities: Authorities,
         /// The name its certificate must carry.
         name: DomainName,
     },
@@ -436,22 +351,4 @@ pub struct Control {
     pub socket: PathBuf,
     /// Its permissions; nothing for others (OPS-004).
     pub mode: u32,
-}
-
-/// What weakens protection, for test networks only (OPS-002).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lab {
-    /// Port of other nodes, and of their TLSA records, instead of 25.
-    pub peer_port: Option<u16>,
-    /// Whether peers may have addresses that are not globally reachable (DISC-015).
-    pub private_peers: PrivatePeers,
-}
-
-/// Peers whose addresses are not globally reachable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PrivatePeers {
-    /// Such a host is skipped.
-    Refuse,
-    /// Such a host is connected to.
-    Admit,
 }

@@ -174,21 +174,27 @@ limits! {
         "Content up to this size is stored in the database, larger content in a file of its own (one flush less).";
     spool_cache_octets: Octets, MIB, 32 * MIB, GIB,
         "Memory the database may use as cache.";
-    spool_reserve_octets: Octets, MIB, 256 * MIB, 100 * GIB,
-        "Free space below which nothing new is accepted (452), so that what was accepted can still be settled.";
+    spool_reserve_octets: Octets, MIB, 64 * MIB, 100 * GIB,
+        "Space kept aside, so that what was accepted can still be settled when the disk is full (452, SPOOL-004).";
+    spool_octets: Octets, 64 * MIB, 1024 * GIB, 1024 * 1024 * GIB,
+        "Content of all messages in the spool; beyond it nothing is accepted (452).";
     record_days: Count, 1, 90, 3650,
         "Days for which decision records are kept.";
 
-    dns_query_seconds: Seconds, 1, 5, 30,
-        "One question to the resolver, TCP after truncation included.";
+    dns_try_seconds: Seconds, 1, 2, 10,
+        "One question over UDP before it is repeated.";
+    dns_question_seconds: Seconds, 2, 20, MINUTE,
+        "One question in all: repetitions, TCP, aliases and keys included; a cold resolver needs it for a slow zone.";
     dns_cache_floor_seconds: Seconds, 0, 5, 5 * MINUTE,
         "Least time an answer is kept, against zones with TTL 0. Ceiling: a roll-over must not wait for us.";
     dns_cache_ceiling_seconds: Seconds, 0, HOUR, DAY,
         "Most time an answer is kept, whatever its TTL. DNS-008.";
-    dns_temporary_seconds: Seconds, 0, 5, MINUTE,
+    dns_absence_seconds: Seconds, 0, 15 * MINUTE, 3 * HOUR,
+        "Most time that proven absence is kept. Ceiling: RFC 2308 5.";
+    dns_temporary_seconds: Seconds, 0, 5, 30,
         "How long a failed look-up is remembered. RFC 9520 3.2 (DNS-010).";
-    dns_cache_entries: Count, 100, 10_000, 1_000_000,
-        "Answers kept at once.";
+    dns_cache_entries: Count, 100, 20_000, 1_000_000,
+        "Answers kept at once; a thousand take about 1 MB.";
     record_octets: Octets, 4096, 4096, 4096,
         "Largest NTA record read. Fixed: 16 character-strings.";
     tlsa_records: Count, 4, 32, 100,
@@ -213,6 +219,10 @@ const _: () = assert!(max("link_idle_seconds") < 5 * MINUTE);
 const _: () = assert!(max("retry_longest_seconds") < default("return_seconds"));
 // Inline content travels through the cache whole.
 const _: () = assert!(max("inline_octets") <= min("spool_cache_octets"));
+// Discovery would cut a longer memory of trouble anyway.
+const _: () = assert!(max("dns_temporary_seconds") <= crate::discovery::TROUBLE_MAX.as_secs());
+// A spool that can't hold the largest message would refuse it for ever with 452.
+const _: () = assert!(default("message_octets") <= min("spool_octets"));
 // The header section is part of the message.
 const _: () = assert!(min("header_octets") <= min("message_octets"));
 

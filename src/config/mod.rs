@@ -20,14 +20,14 @@ pub mod file;
 mod limits;
 mod read;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
 pub use checked::{
-    Anchors, Binding, Certificate, Client, Config, Control, Dns, Endpoint, EndpointTls, Federation, HandOff,
-    Identity, KeyKind, Lab, Log, LogAddresses, LogFormat, Month, Network, Node, Peer, PrivatePeers,
-    Recipients, RemoteAddress, SMTP_PORT, Scope, Submission, Temporary, Trust,
+    Binding, Client, Config, Control, Endpoint, EndpointTls, Federation, HandOff, Identity, KeyFiles, Log,
+    LogAddresses, LogFormat, Network, Node, Peer, Recipients, RemoteAddress, SMTP_PORT, Scope, Submission,
+    Temporary,
 };
 pub use error::{ConfigError, Position, Problem};
 pub use limits::{Limit, Limits, TABLE, Unit, markdown};
@@ -37,7 +37,11 @@ pub use limits::{Limit, Limits, TABLE, Unit, markdown};
 /// # Errors
 /// Everything that is wrong with it.
 pub fn load(path: &Path, now: Timestamp) -> Result<Config, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|error| ConfigError {
+    parse(&read_text(path)?, path, now)
+}
+
+fn read_text(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|error| ConfigError {
         file: path.to_owned(),
         problems: vec![Problem {
             at: None,
@@ -47,8 +51,7 @@ pub fn load(path: &Path, now: Timestamp) -> Result<Config, ConfigError> {
                 "name it with --config FILE or SLUIS_CONFIG; docs/sluis.example.toml is one to start from"
                     .to_owned(),
         }],
-    })?;
-    parse(&text, path, now)
+    })
 }
 
 /// Checks a text as if it stood in the file `path`; relative paths in it count from that file's directory.
@@ -61,6 +64,20 @@ pub fn parse(text: &str, path: &Path, now: Timestamp) -> Result<Config, ConfigEr
     let checked =
         read::read(text, &mut problems).and_then(|file| check::check(&file, path, base, now, &mut problems));
     checked.ok_or_else(|| ConfigError { file: path.to_owned(), problems: problems.into_sorted() })
+}
+
+/// Only where the control socket of a file's node is, for clients that may not read its keys.
+///
+/// # Errors
+/// The file can't be read, or the keys this takes are wrong.
+pub fn control_socket(path: &Path) -> Result<PathBuf, ConfigError> {
+    let text = read_text(path)?;
+    let mut problems = error::Problems::new(&text);
+    let base = path.parent().unwrap_or(Path::new("."));
+    let socket = read::read(&text, &mut problems).and_then(|file| check::control(&file, base, &mut problems));
+    socket
+        .map(|control| control.socket)
+        .ok_or_else(|| ConfigError { file: path.to_owned(), problems: problems.into_sorted() })
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 
 use super::*;
-use crate::model::{Digest, Level};
+use crate::discovery::Trust;
+use crate::model::Level;
 
 /// A directory with keys and a root trust anchor; removed at the end.
 pub(crate) struct Bench {
@@ -22,7 +23,10 @@ impl Bench {
         bench.key("second", &["nta-a.a.example", "alias.a.example"]);
         bench.key("other", &["someone.else.example", "*.a.example"]);
         bench.key("many", &["nta-a.a.example", "b.example", "c.example", "d.example", "e.example"]);
-        bench.write("root.ds", ". IN DS 1 13 2 00\n");
+        bench.write("root.ds", &format!(". IN DS 4242 13 2 {}\n", "AB".repeat(32)));
+        bench.write("iana.ds", IANA);
+        bench.write("org.ds", &format!("org. IN DS 4242 13 2 {}\n", "AB".repeat(32)));
+        bench.write("authority.pem", &authority());
         bench.write("empty.pem", "");
         bench
     }
@@ -55,6 +59,15 @@ impl Bench {
         let error = self.parse(text).err()?;
         Some(error.to_string().replace(&format!("{}/", self.dir.path().display()), ""))
     }
+}
+
+/// One of the real root's keys, as a file.
+const IANA: &str = ". IN DS 38696 8 2 683D2D0ACB8C9B712A1948B27F741219298D0A450D612C483AF444A4C0FB2B16\n";
+
+fn authority() -> String {
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem()
 }
 
 fn now() -> Timestamp {
@@ -95,7 +108,7 @@ pins = ["sha256:00000000000000000000000000000000000000000000000000000000000000bb
 name = "c"
 hosts = ["nta.c.example"]
 identity = "federation_ca"
-ca = "other.pem"
+ca = "authority.pem"
 
 [submission]
 listen = ["127.0.0.1:2026"]
@@ -113,7 +126,7 @@ address = "127.0.0.1:24"
 [fallback]
 kind = "smtp"
 address = "portal.a.example:25"
-tls = { ca = "other.pem" }
+tls = { ca = "authority.pem" }
 
 [limits]
 recipients = 200
@@ -143,8 +156,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("unknown key far from all", "provider = ", "colour = \"A\"\nprovider = "),
     (
         "unknown key in a peer",
-        "ca = \"other.pem\"\n\n[sub",
-        "ca = \"other.pem\"\nfallback = \"plain\"\n\n[sub",
+        "ca = \"authority.pem\"\n\n[sub",
+        "ca = \"authority.pem\"\nfallback = \"plain\"\n\n[sub",
     ),
     ("number for a text", "provider = \"A\"", "provider = 5"),
     ("text for a list", "domains = [\"a.example\", \"hospital.example\"]", "domains = \"a.example\""),
@@ -171,6 +184,11 @@ const WRONG: &[(&str, &str, &str)] = &[
         "\nmode = \"ad-bit\"\nself_test = { bogus = \"bogus.example\" }",
     ),
     ("trust anchor file is not there", "\"root.ds\"", "\"nowhere.ds\""),
+    ("trust anchor of another zone", "\"root.ds\"", "\"org.ds\""),
+    ("trust anchor file is no zone file", "\"root.ds\"", "\"ours.pem\""),
+    ("lab with the real root in a file", "\"root.ds\"", "\"iana.ds\""),
+    ("record too long", "provider = \"A\"", LONG_PROVIDER),
+    ("authority that is none", "ca = \"authority.pem\"\n\n[sub", "ca = \"other.pem\"\n\n[sub"),
     ("lab with the real root", "trust_anchor_file = \"root.ds\"\n", ""),
     ("lab port is no port", "peer_port = 2025", "peer_port = 70000"),
     ("no certificate", CERTIFICATE, ""),
@@ -209,8 +227,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("pin malformed", "00bb\"]", "bb\"]"),
     ("pins without pinned", "identity = \"pinned\"\n", ""),
     ("authority without federation_ca", "identity = \"federation_ca\"", "identity = \"dane\""),
-    ("authority is not there", "ca = \"other.pem\"\n\n[sub", "ca = \"nowhere.pem\"\n\n[sub"),
-    ("t11 key of two peers", "identity = \"federation_ca\"\nca = \"other.pem\"", SAME_PIN),
+    ("authority is not there", "ca = \"authority.pem\"\n\n[sub", "ca = \"nowhere.pem\"\n\n[sub"),
+    ("t11 key of two peers", "identity = \"federation_ca\"\nca = \"authority.pem\"", SAME_PIN),
     (
         "submission without client",
         "[[submission.client]]\nname = \"platform\"\naddresses = [\"127.0.0.0/8\"]\ndomains = [\"a.example\"]\n",
@@ -226,9 +244,9 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("environment address malformed", "address = \"127.0.0.1:24\"", "address = \"dovecot\""),
     ("LMTP beyond this machine without TLS", "address = \"127.0.0.1:24\"", "address = \"192.0.2.24:24\""),
     ("LMTP to a name without TLS", "address = \"127.0.0.1:24\"", "address = \"localhost:24\""),
-    ("TLS without key or authority", "tls = { ca = \"other.pem\" }", "tls = {}"),
-    ("fallback without TLS", "tls = { ca = \"other.pem\" }\n", ""),
-    ("TLS authority without name", "\"127.0.0.1:24\"", "\"192.0.2.24:24\"\ntls = { ca = \"other.pem\" }"),
+    ("TLS without key or authority", "tls = { ca = \"authority.pem\" }", "tls = {}"),
+    ("fallback without TLS", "tls = { ca = \"authority.pem\" }\n", ""),
+    ("TLS authority without name", "\"127.0.0.1:24\"", "\"192.0.2.24:24\"\ntls = { ca = \"authority.pem\" }"),
     ("maildir without path", "kind = \"lmtp\"\naddress = \"127.0.0.1:24\"", "kind = \"maildir\""),
     ("unknown limit", "recipients = 200", "recipient = 200"),
     ("limit under its floor", "recipients = 200", "recipients = 99"),
@@ -241,6 +259,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("admin beyond loopback", "listen = \"127.0.0.1:9125\"", "listen = \"0.0.0.0:9125\""),
 ];
 
+const LONG_PROVIDER: &str = "provider = \"A provider with a name that goes on and on, through all of the many trades and \
+     places that it has ever been in, and those of the four companies that were joined to make it\"";
 const AD_FROM: &str = "resolver = \"127.0.0.1:5300\"\nmode = \"validate\"\ntrust_anchor_file = \"root.ds\"";
 const CERTIFICATE: &str = "chain = \"ours.pem\"\nkey = \"ours.key\"";
 const PINS: &str = "pins = [\"sha256:00000000000000000000000000000000000000000000000000000000000000bb\"]\n";
@@ -270,11 +290,28 @@ fn a_good_file_is_understood() {
     assert_eq!(config.federation.peers[0].floor, Level::Mutual);
     assert_eq!(config.limits.recipients, 200);
     assert_eq!(config.weakened(), ["lab.peer_port=2025", "lab.private_peer_addresses"]);
-    assert_eq!(config.spool_dir, bench.dir.path().join("state/spool"));
+    assert_eq!(config.spool.dir, bench.dir.path().join("state/spool"));
     assert_eq!(config.control.mode, 0o600);
-    let (_, parsed) = x509_parser::parse_x509_certificate(&config.certificates[0].chain[0]).unwrap();
-    assert_eq!(config.certificates[0].spki, Digest::of(parsed.public_key().raw));
+    assert_eq!(config.keys.identities(), std::slice::from_ref(&config.node.name));
+    let record = "v=NTA7516-1;startdate=2026-01;enddate=2028-12;provider=A;ntamx=10 nta-a.a.example;ntamx=20 nta-b.a.example";
+    assert_eq!(config.record.text().unwrap(), record);
+    assert_eq!(control_socket_of(&bench, GOOD), bench.dir.path().join("state/control.sock"));
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+}
+
+fn control_socket_of(bench: &Bench, text: &str) -> PathBuf {
+    bench.write("sluis.toml", text);
+    control_socket(&bench.path()).unwrap()
+}
+
+/// Who may talk to the node need not be able to read its keys.
+#[test]
+fn the_control_socket_is_found_without_the_keys() {
+    let bench = Bench::new();
+    let text = GOOD.replace(CERTIFICATE, "chain = \"nowhere\"\nkey = \"nowhere\"");
+    let text = text.replace("mode = \"0600\"", "mode = \"0660\"\nsocket = \"/run/sluis/control.sock\"");
+    assert!(bench.parse(&text).is_err());
+    assert_eq!(control_socket_of(&bench, &text), Path::new("/run/sluis/control.sock"));
 }
 
 /// Proves: +IDEN-001 +IDEN-002
@@ -304,7 +341,7 @@ fn the_ad_bit_of_this_machine_may_be_believed() {
         )
         .replace("[lab]\npeer_port = 2025\nprivate_peer_addresses = true\n", "");
     let config = bench.parse(&text).unwrap();
-    assert!(matches!(config.dns.trust, Trust::AdBit { .. }));
+    assert!(matches!(&config.discovery.dns.trust, Trust::AdBit { .. }));
     assert!(config.weakened().is_empty());
 }
 
@@ -352,8 +389,8 @@ fn the_example_file_is_accepted_once_its_keys_exist() {
     bench.key("tls/ecdsa", &["nta-a.provider.example"]);
     let config = bench.parse(&text).unwrap();
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
-    assert!(matches!(config.dns.trust, Trust::Validate(Anchors::Iana)));
-    assert_eq!(config.dns.resolver.to_string(), "127.0.0.1:53");
+    assert!(matches!(&config.discovery.dns.trust, Trust::Validate(anchors) if anchors.include_iana()));
+    assert_eq!(config.discovery.dns.resolver.to_string(), "127.0.0.1:53");
 }
 
 /// A line `# key = value` of the example shows a default: with all of them in force nothing changes.

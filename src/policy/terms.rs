@@ -90,12 +90,8 @@ mod tests {
         let by_host = entry(Scope::Hosts(vec![name("nta.b.nl")]), Level::Nta7516, Identity::Dane);
         let by_domain =
             entry(Scope::Domain(name("c.nl")), Level::Mutual, Identity::Pinned(vec![Digest::of(b"key")]));
-        let federation = Federation {
-            listen: Vec::new(),
-            floor: Level::Mutual,
-            ntamx: Vec::new(),
-            peers: vec![by_host, by_domain],
-        };
+        let federation =
+            Federation { listen: Vec::new(), floor: Level::Mutual, peers: vec![by_host, by_domain] };
         let policy = Policy::new(&federation, Vec::new());
         assert_eq!(policy.terms(&name("klant.nl"), &[name("nta.b.nl")]).floor, Level::Nta7516);
         assert_eq!(policy.terms(&name("klant.nl"), &[name("nta.x.nl")]).floor, Level::Mutual);

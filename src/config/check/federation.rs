@@ -24,13 +24,16 @@ impl Check<'_, '_> {
     ) -> Option<Federation> {
         let listen = self.sockets(&written.listen, "federation.listen", LISTEN);
         let floor = self.floor(&written.floor, "federation.floor", Level::Mutual);
-        let ntamx = self.ntamx(written, node);
         // An error in the general floor must not hide the errors of the peers.
         let peers = self.peers(&written.peer, floor.unwrap_or(Level::Mutual), node);
-        Some(Federation { listen: listen?, floor: floor?, ntamx: ntamx?, peers: peers? })
+        Some(Federation { listen: listen?, floor: floor?, peers: peers? })
     }
 
-    fn ntamx(&mut self, written: &file::Federation, node: Option<&Node>) -> Option<Vec<(u16, DomainName)>> {
+    pub(super) fn ntamx(
+        &mut self,
+        written: &file::Federation,
+        node: Option<&Node>,
+    ) -> Option<Vec<(u16, DomainName)>> {
         let Some(texts) = &written.ntamx else { return Some(vec![(NTAMX_DEFAULT, node?.name.clone())]) };
         let key = "federation.ntamx";
         let hosts = self.list(texts, key, Self::preference_and_host)?;
@@ -211,7 +214,7 @@ impl Check<'_, '_> {
             IdentityRule::FederationCa => {
                 let advice = "identity = \"federation_ca\" needs the PEM file of this peer's authority";
                 let ca = self.need_in(entry.span(), &written.ca, "federation.peer.ca", advice)?;
-                let (_, roots) = self.pem_certificates(ca, "federation.peer.ca", advice)?;
+                let (_, roots) = self.authorities(ca, "federation.peer.ca", advice)?;
                 Some(Identity::FederationCa(roots))
             }
         }

@@ -7,6 +7,7 @@ use toml::Spanned;
 use super::values::Check;
 use crate::config::checked::{Binding, Endpoint, EndpointTls, HandOff, Recipients, RemoteAddress};
 use crate::config::file;
+use crate::transport::tls::Pins;
 
 const ADDRESS_FORMS: &str = "write unix:/run/dovecot/lmtp, 127.0.0.1:24, or mail.example.nl:24 with `tls`";
 
@@ -149,10 +150,12 @@ impl Check<'_, '_> {
     ) -> Option<EndpointTls> {
         let written = entry.get_ref();
         match (&written.pins, &written.ca) {
-            (Some(pins), None) => self.pins(pins, &format!("{key}.pins")).map(EndpointTls::Pins),
+            (Some(pins), None) => {
+                self.pins(pins, &format!("{key}.pins")).map(|pins| EndpointTls::Pins(Pins::new(pins)))
+            }
             (None, Some(ca)) => {
                 let advice = "name the PEM file of the authority that issued the server's certificate";
-                let roots = self.pem_certificates(ca, &format!("{key}.ca"), advice).map(|(_, roots)| roots);
+                let authorities = self.authorities(ca, &format!("{key}.ca"), advice).map(|(known, _)| known);
                 let name = match (&written.name, address) {
                     (Some(text), _) => self.domain(text, &format!("{key}.name")),
                     (None, Address::Remote(RemoteAddress::Name(name, _))) => Some(name.clone()),
@@ -162,7 +165,7 @@ impl Check<'_, '_> {
                         None
                     }
                 };
-                Some(EndpointTls::Ca { roots: roots?, name: name? })
+                Some(EndpointTls::Ca { authorities: authorities?, name: name? })
             }
             (Some(_), Some(ca)) => {
                 self.wrong(ca, key, "has both `pins` and `ca`", "keep one: they would not both be required");

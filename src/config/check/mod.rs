@@ -12,10 +12,11 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::checked::{Config, Lab, PrivatePeers};
+use super::checked::{Config, Control};
 use super::error::Problems;
 use super::file::File;
 use super::limits::{Limits, TABLE};
+use crate::discovery::AddressRule;
 use values::Check;
 
 /// Checks a file that was read; relative paths count from `base`.
@@ -27,10 +28,13 @@ pub(super) fn check(
     problems: &mut Problems<'_>,
 ) -> Option<Config> {
     let mut check = Check { problems, warnings: Vec::new(), base, now };
-    let node = check.node(&file.node);
     let limits = check.limits(file);
-    let dns = check.dns(&file.dns);
-    let certificates = check.certificates(&file.tls, node.as_ref().map(|node| &node.name));
+    let node = check.node(&file.node);
+    let lab = check.lab(file);
+    let discovery = check.discovery(file, &limits, lab);
+    let keys = check.keys(&file.tls, node.as_ref().map(|node| &node.name));
+    let ntamx = check.ntamx(&file.federation, node.as_ref());
+    let record = check.record(&file.node, ntamx);
     let federation = check.federation(&file.federation, node.as_ref());
     let submission = match &file.submission {
         Some(written) => check.submission(written, node.as_ref()).map(Some),
@@ -41,33 +45,54 @@ pub(super) fn check(
         Some(written) => check.hand_off(written, "fallback").map(Some),
         None => Some(None),
     };
-    let spool_dir = check.spool_dir(file);
+    let spool = check.spool(file, &limits);
     let log = check.log(&file.log);
     let control = check.control(file);
     let admin = check.admin(&file.admin);
-    let lab = check.lab(file);
     check.listeners(file);
     let warnings = std::mem::take(&mut check.warnings);
     if !problems.is_empty() {
         return None;
     }
+    let (keys, key_files) = keys?;
     Some(Config {
         file: path.to_owned(),
         node: node?,
-        dns: dns?,
-        certificates: certificates?,
+        record: record?,
+        discovery: discovery?,
+        keys,
+        key_files,
         federation: federation?,
         submission: submission?,
         environment: environment?,
         fallback: fallback?,
-        spool_dir: spool_dir?,
+        spool,
         limits,
         log,
         control: control?,
         admin: admin?,
-        lab: lab?,
+        lab_peer_port: lab?.peer_port,
         warnings,
     })
+}
+
+/// Checks only what a client of the control socket needs.
+pub(super) fn control(file: &File, base: &Path, problems: &mut Problems<'_>) -> Option<Control> {
+    let mut check = Check { problems, warnings: Vec::new(), base, now: Timestamp::UNIX_EPOCH };
+    check.control(file)
+}
+
+/// `[lab]`, read.
+#[derive(Clone, Copy)]
+struct Lab {
+    peer_port: Option<u16>,
+    addresses: AddressRule,
+}
+
+impl Lab {
+    fn weakens(self) -> bool {
+        self.peer_port.is_some() || self.addresses == AddressRule::LabToo
+    }
 }
 
 impl Check<'_, '_> {
@@ -103,10 +128,10 @@ impl Check<'_, '_> {
         limits
     }
 
-    /// OPS-002: what weakens protection works in a lab only, and a lab has its own DNS root.
+    /// `[lab]`. That it does not go together with the real root is checked where the root's keys are read.
     fn lab(&mut self, file: &File) -> Option<Lab> {
         let Some(written) = &file.lab else {
-            return Some(Lab { peer_port: None, private_peers: PrivatePeers::Refuse });
+            return Some(Lab { peer_port: None, addresses: AddressRule::PublicOnly });
         };
         let lab = written.get_ref();
         let peer_port = match &lab.peer_port {
@@ -125,21 +150,10 @@ impl Check<'_, '_> {
                 }
             },
         };
-        let private_peers = match lab.private_peer_addresses {
-            Some(true) => PrivatePeers::Admit,
-            Some(false) | None => PrivatePeers::Refuse,
+        let addresses = match lab.private_peer_addresses {
+            Some(true) => AddressRule::LabToo,
+            Some(false) | None => AddressRule::PublicOnly,
         };
-        let checked = Lab { peer_port, private_peers };
-        let weakens = peer_port.is_some() || private_peers == PrivatePeers::Admit;
-        if weakens && file.dns.trust_anchor_file.is_none() {
-            self.problems.add(
-                Some(written.span()),
-                "lab",
-                "lab settings weaken protection and are refused together with the trust anchors of the real root",
-                "remove [lab]; or, in a test network with a signed root of its own, set dns.trust_anchor_file",
-            );
-            return None;
-        }
-        Some(checked)
+        Some(Lab { peer_port, addresses })
     }
 }

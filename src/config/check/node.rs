@@ -2,17 +2,22 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use toml::Spanned;
 use tracing::Level as LogLevel;
 
+use super::Lab;
 use super::values::Check;
-use crate::config::checked::{Anchors, Control, Dns, Log, LogAddresses, LogFormat, Month, Node, Trust};
+use crate::config::checked::{Control, Log, LogAddresses, LogFormat, Node};
 use crate::config::file;
+use crate::config::limits::Limits;
+use crate::discovery::nta_record::{Publish, PublishError, YearMonth};
+use crate::discovery::{Anchors, CacheSettings, DiscoverySettings, DnsSettings, OwnerName, Trust};
 use crate::model::{Address, DomainName};
+use crate::spool;
 
-/// The longest character-string of a TXT record (RFC 1035 section 3.3.14); DISC-014 allows one.
-const RECORD_OCTETS_MAX: usize = 255;
+const DAY_SECONDS: u64 = 24 * 60 * 60;
 const STATE_DIR: &str = "/var/lib/sluis";
 const RESOLVER: &str = "127.0.0.1:53";
 
@@ -41,26 +46,16 @@ impl Check<'_, '_> {
         let postmaster = self
             .need(&written.postmaster, "node.postmaster", "write the address of the people who run this node")
             .and_then(|text| self.postmaster(text, domains.as_deref()));
-        let (startdate, enddate) = self.months(written);
         let state_dir = match &written.state_dir {
             Some(text) => self.path(text),
             None => PathBuf::from(STATE_DIR),
         };
-        Some(Node {
-            name: name?,
-            provider: provider?,
-            domains: domains?,
-            postmaster: postmaster?,
-            state_dir,
-            startdate: startdate?,
-            enddate: enddate?,
-        })
+        Some(Node { name: name?, provider: provider?, domains: domains?, postmaster: postmaster?, state_dir })
     }
 
     fn provider(&mut self, text: &Spanned<String>) -> Option<String> {
         let provider = text.get_ref();
-        let fits =
-            !provider.is_empty() && provider.trim() == provider && provider.len() <= RECORD_OCTETS_MAX / 2;
+        let fits = !provider.is_empty() && provider.trim() == provider;
         if fits && provider.bytes().all(|octet| (b' '..=b'~').contains(&octet) && octet != b';') {
             return Some(provider.clone());
         }
@@ -68,7 +63,7 @@ impl Check<'_, '_> {
             text,
             "node.provider",
             "cannot stand in an NTA record",
-            "use 1 to 127 printable ASCII characters without `;`, and no blank at either end",
+            "use printable ASCII characters without `;`, and no blank at either end",
         );
         None
     }
@@ -100,7 +95,12 @@ impl Check<'_, '_> {
         Some(address)
     }
 
-    fn months(&mut self, written: &file::Node) -> (Option<Month>, Option<Month>) {
+    /// The NTA record to publish (DISC-014).
+    pub(super) fn record(
+        &mut self,
+        written: &file::Node,
+        ntamx: Option<Vec<(u16, DomainName)>>,
+    ) -> Option<Publish> {
         let advice = "write YYYY-MM; `sluis dns` puts it into the record to publish";
         let start = self
             .need(&written.startdate, "node.startdate", advice)
@@ -108,36 +108,52 @@ impl Check<'_, '_> {
         let end = self
             .need(&written.enddate, "node.enddate", advice)
             .and_then(|text| self.month(text, "node.enddate"));
-        if let (Some(first), Some(last), Some(text)) = (start, end, &written.enddate)
-            && first > last
-        {
-            let what = format!("{last} is before node.startdate, {first}");
-            self.wrong(text, "node.enddate", what, "exchange or correct the two");
-            return (None, None);
-        }
-        (start, end)
+        let provider = written.provider.as_ref().filter(|_| !self.problems.mentions("node.provider"))?;
+        let record =
+            Publish { start: start?, end: end?, provider: provider.get_ref().clone(), ntamx: ntamx? };
+        let Err(error) = record.text() else { return Some(record) };
+        let (place, key, advice) = match error {
+            PublishError::ReversedMonths(..) => {
+                (written.enddate.as_ref(), "node.enddate", "exchange or correct the two months")
+            }
+            PublishError::Provider => {
+                let advice = "use printable characters without `;`, and no blank at either end";
+                (Some(provider), "node.provider", advice)
+            }
+            PublishError::Host(_) => (None, "federation.ntamx", "write full host names"),
+            PublishError::TooLong(_) => {
+                (None, "federation.ntamx", "name fewer hosts, or shorten node.provider")
+            }
+        };
+        self.problems.add(
+            place.map(Spanned::span),
+            key,
+            format!("the NTA record can't be published: {error}"),
+            advice,
+        );
+        None
     }
 
-    fn month(&mut self, text: &Spanned<String>, key: &str) -> Option<Month> {
-        let written = text.get_ref();
-        let digits = written.len() == 7
-            && written
-                .bytes()
-                .enumerate()
-                .all(|(at, octet)| if at == 4 { octet == b'-' } else { octet.is_ascii_digit() });
-        let parsed = digits
-            .then(|| {
-                Some(Month { year: written.get(..4)?.parse().ok()?, month: written.get(5..)?.parse().ok()? })
-            })
-            .flatten()
-            .filter(|month| (1..=12).contains(&month.month));
-        if parsed.is_none() {
-            self.wrong(text, key, format!("`{written}` is no month"), "write YYYY-MM, such as 2026-01");
+    fn month(&mut self, text: &Spanned<String>, key: &str) -> Option<YearMonth> {
+        let month = text.get_ref().parse().ok();
+        if month.is_none() {
+            self.wrong(
+                text,
+                key,
+                format!("`{}` is no month", text.get_ref()),
+                "write YYYY-MM, such as 2026-01",
+            );
         }
-        parsed
+        month
     }
 
-    pub(super) fn dns(&mut self, written: &file::Dns) -> Option<Dns> {
+    pub(super) fn discovery(
+        &mut self,
+        file: &file::File,
+        limits: &Limits,
+        lab: Option<Lab>,
+    ) -> Option<DiscoverySettings> {
+        let written = &file.dns;
         let resolver = match &written.resolver {
             Some(text) => self.socket(text, "dns.resolver"),
             None => RESOLVER.parse().ok(),
@@ -147,18 +163,49 @@ impl Check<'_, '_> {
             Mode::Validate => self.anchors(written).map(Trust::Validate),
             Mode::AdBit => self.ad_bit(written, resolver),
         };
-        Some(Dns { resolver: resolver?, trust: trust? })
+        let (trust, lab) = (trust?, lab?);
+        self.lab_has_its_own_root(file, &trust, lab)?;
+        let mut dns = DnsSettings::new(resolver?, trust);
+        dns.try_timeout = Duration::from_secs(limits.dns_try_seconds);
+        dns.question_timeout = Duration::from_secs(limits.dns_question_seconds);
+        let cache = CacheSettings {
+            ttl_floor: Duration::from_secs(limits.dns_cache_floor_seconds),
+            ttl_ceiling: Duration::from_secs(limits.dns_cache_ceiling_seconds),
+            absence_ceiling: Duration::from_secs(limits.dns_absence_seconds),
+            trouble: Duration::from_secs(limits.dns_temporary_seconds),
+            entries_max: limits.dns_cache_entries,
+        };
+        Some(DiscoverySettings { dns, cache, addresses: lab.addresses })
+    }
+
+    /// OPS-002: what weakens protection works in a lab only, and a lab has its own DNS root. Writing IANA's keys into a
+    /// file does not make them another root.
+    fn lab_has_its_own_root(&mut self, file: &file::File, trust: &Trust, lab: Lab) -> Option<()> {
+        let real = match trust {
+            Trust::Validate(anchors) => anchors.include_iana(),
+            Trust::AdBit { .. } => true,
+        };
+        if !(lab.weakens() && real) {
+            return Some(());
+        }
+        self.problems.add(
+            file.lab.as_ref().map(Spanned::span),
+            "lab",
+            "lab settings weaken protection and are refused together with the trust anchors of the real root",
+            "remove [lab]; or, in a test network with a signed root of its own, set dns.trust_anchor_file to its keys",
+        );
+        None
     }
 
     fn anchors(&mut self, written: &file::Dns) -> Option<Anchors> {
-        let Some(text) = &written.trust_anchor_file else { return Some(Anchors::Iana) };
+        let Some(text) = &written.trust_anchor_file else { return Some(Anchors::iana()) };
         let key = "dns.trust_anchor_file";
         let advice = "write the DS or DNSKEY records of the root into it, or leave the key out for IANA's";
         let (path, octets) = self.read(text, key, advice)?;
-        match String::from_utf8(octets) {
-            Ok(content) => Some(Anchors::File { path, text: content }),
-            Err(_) => {
-                self.wrong(text, key, format!("{} is no text", path.display()), advice);
+        match Anchors::from_text(&String::from_utf8_lossy(&octets)) {
+            Ok(anchors) => Some(anchors),
+            Err(error) => {
+                self.wrong(text, key, format!("{}: {error}", path.display()), advice);
                 None
             }
         }
@@ -183,24 +230,44 @@ impl Check<'_, '_> {
             self.wrong(file, "dns.trust_anchor_file", what, "remove it, or use mode = \"validate\"");
             return None;
         }
-        let mut name = |text: &file::Text, key: &str| match text {
-            Some(text) => self.domain(text, key),
-            None => {
-                let advice = "name one in the form example.nl; the node refuses to start when the resolver is wrong about it";
-                self.need(text, key, advice).and(None)
-            }
-        };
-        let bogus = name(&written.self_test.bogus, "dns.self_test.bogus");
-        let signed = name(&written.self_test.signed, "dns.self_test.signed");
-        Some(Trust::AdBit { bogus: bogus?, signed: signed? })
+        let known_bogus = self.self_test(&written.self_test.bogus, "dns.self_test.bogus");
+        let known_good = self.self_test(&written.self_test.signed, "dns.self_test.signed");
+        Some(Trust::AdBit { known_good: known_good?, known_bogus: known_bogus? })
     }
 
-    pub(super) fn spool_dir(&mut self, file: &file::File) -> Option<PathBuf> {
-        Some(match (&file.spool.dir, &file.node.state_dir) {
+    fn self_test(&mut self, text: &file::Text, key: &str) -> Option<OwnerName> {
+        let advice =
+            "name one, such as example.nl; the node refuses to start when the resolver is wrong about it";
+        let text = self.need(text, key, advice)?;
+        match text.get_ref().parse() {
+            Ok(name) => Some(name),
+            Err(error) => {
+                self.wrong(text, key, format!("`{}`: {error}", text.get_ref()), advice);
+                None
+            }
+        }
+    }
+
+    pub(super) fn spool(&mut self, file: &file::File, limits: &Limits) -> spool::Settings {
+        let dir = match (&file.spool.dir, &file.node.state_dir) {
             (Some(dir), _) => self.path(dir),
             (None, Some(state)) => self.path(state).join("spool"),
             (None, None) => PathBuf::from(STATE_DIR).join("spool"),
-        })
+        };
+        let octets = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
+        spool::Settings {
+            dir,
+            cache_bytes: octets(limits.spool_cache_octets),
+            inline_body_max: octets(limits.inline_octets),
+            reserve_octets: limits.spool_reserve_octets,
+            content_octets_max: Some(limits.spool_octets),
+            retry: spool::Retry {
+                first: Duration::from_secs(limits.retry_first_seconds),
+                longest: Duration::from_secs(limits.retry_longest_seconds),
+                expiry: Duration::from_secs(limits.return_seconds),
+            },
+            record_retention: Some(Duration::from_secs(limits.record_days * DAY_SECONDS)),
+        }
     }
 
     pub(super) fn log(&mut self, written: &file::Log) -> Log {

@@ -13,6 +13,7 @@ use toml::Spanned;
 use crate::config::error::{Problems, nearest};
 use crate::config::file::{Text, Texts};
 use crate::model::{Digest, DomainName, Level};
+use crate::transport::tls::Authorities;
 
 /// The state of one check.
 pub(super) struct Check<'p, 't> {
@@ -207,27 +208,24 @@ impl Check<'_, '_> {
         }
     }
 
-    /// The certificates of a PEM file; at least one.
-    pub(super) fn pem_certificates(
+    /// The authorities of a PEM file; at least one.
+    pub(super) fn authorities(
         &mut self,
         text: &Spanned<String>,
         key: &str,
         advice: &str,
-    ) -> Option<(PathBuf, Vec<CertificateDer<'static>>)> {
+    ) -> Option<(Authorities, Vec<CertificateDer<'static>>)> {
         let (path, octets) = self.read(text, key, advice)?;
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&octets).collect();
-        let what = match certificates {
-            Ok(chain) if !chain.is_empty() => {
-                let unreadable = chain.iter().find_map(|der| x509_parser::parse_x509_certificate(der).err());
-                match unreadable {
-                    None => return Some((path, chain)),
-                    Some(error) => format!("{} holds a malformed certificate: {error}", path.display()),
-                }
+        match Authorities::from_pem(&octets) {
+            Ok(authorities) => {
+                let certificates = CertificateDer::pem_slice_iter(&octets).filter_map(Result::ok).collect();
+                Some((authorities, certificates))
             }
-            Ok(_) => format!("{} holds no certificate in PEM form", path.display()),
-            Err(error) => format!("{} is no proper PEM file: {error}", path.display()),
-        };
-        self.wrong(text, key, what, "the file needs -----BEGIN CERTIFICATE----- sections, ours first");
-        None
+            Err(error) => {
+                let advice = "the file needs the certificate of the authority itself, in PEM form";
+                self.wrong(text, key, format!("{}: {error}", path.display()), advice);
+                None
+            }
+        }
     }
 }

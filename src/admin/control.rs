@@ -1,0 +1,300 @@
+//! The control interface: HTTP/1.1 over a UNIX socket.
+//!
+//! Whoever may open the socket may do everything here, so its file permissions are the access control (OPS-004).
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::extract::{Path as UrlPath, Query, Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http_body_util::BodyExt;
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+
+use super::operations::{ContentStream, Operations};
+use crate::config::Control;
+use crate::model::{DecisionRecord, DeliveryId, Envelope, MessageId, Recipient};
+use crate::spool::{DeliveryView, Filter, MessageView, SpoolError};
+
+/// Blocks of content on their way from the socket into the spool: memory stays flat whatever the size (LIM-007).
+const BLOCKS: usize = 4;
+
+/// Everything the control socket offers. The same router may be served over another, authenticated listener.
+pub fn router(node: Arc<dyn Operations>) -> Router {
+    Router::new()
+        .route("/status", get(status))
+        .route("/send", post(send))
+        .route("/spool", get(list))
+        .route("/spool/{id}", get(show))
+        .route("/spool/{id}/{action}", post(act))
+        .route("/reload", post(reload))
+        .with_state(node)
+}
+
+/// Makes the socket, with its permissions before anybody can connect. A socket left by a crash is replaced; one that
+/// answers is not.
+///
+/// # Errors
+/// A node is running there already, or the file system refuses.
+pub fn bind(control: &Control) -> io::Result<UnixListener> {
+    let path = control.socket.as_path();
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        let what = format!("a node is running already: {} answers", path.display());
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, what));
+    }
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    // Bound and restricted under another name, then moved: the name that clients use never leads to an open socket.
+    let fresh = path.with_extension(format!("{}.new", std::process::id()));
+    remove_if_there(&fresh)?;
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let bound = UnixListener::bind(&fresh);
+    rustix::process::umask(before);
+    let listener = bound?;
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(control.mode))?;
+    std::fs::rename(&fresh, path)?;
+    Ok(listener)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A refusal, for the client to print.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// What is wrong.
+    pub error: String,
+}
+
+impl Refusal {
+    fn answer(status: StatusCode, error: impl ToString) -> Response {
+        (status, Json(Self { error: error.to_string() })).into_response()
+    }
+}
+
+/// A message of the spool and the decision records of its attempts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Shown {
+    /// The message; `None` once it is settled.
+    pub message: Option<MessageView>,
+    /// Its attempts, oldest first.
+    pub records: Vec<DecisionRecord>,
+}
+
+/// The list of the spool.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Listed {
+    /// The deliveries, those of the oldest message first.
+    pub deliveries: Vec<DeliveryView>,
+}
+
+/// What became of a delivery that was acted upon.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Acted {
+    /// The delivery.
+    pub delivery: DeliveryId,
+    /// What was done.
+    pub action: Action,
+}
+
+/// What an operator can do to a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// No more attempts until it is released; its clock of return runs on.
+    Hold,
+    /// Go on with one that is held, now.
+    Release,
+    /// Try one that waits, now.
+    Retry,
+    /// Give up, and report to the sender, now.
+    Return,
+}
+
+impl Action {
+    /// The word in the path.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Release => "release",
+            Self::Retry => "retry",
+            Self::Return => "return",
+        }
+    }
+}
+
+type Node = State<Arc<dyn Operations>>;
+
+async fn status(State(node): Node) -> Response {
+    Json(node.status()).into_response()
+}
+
+async fn list(State(node): Node, Query(filter): Query<Filter>) -> Response {
+    match node.spool().list(filter).await {
+        Ok(deliveries) => Json(Listed { deliveries }).into_response(),
+        Err(error) => spool_error(&error),
+    }
+}
+
+async fn show(State(node): Node, UrlPath(id): UrlPath<String>) -> Response {
+    // A delivery's id begins with its message's.
+    let message: Result<MessageId, _> =
+        id.split_once('.').map_or(id.as_str(), |(message, _)| message).parse();
+    let Ok(message) = message else {
+        return Refusal::answer(StatusCode::BAD_REQUEST, format!("{id} is not an identifier of this node"));
+    };
+    let records = match node.spool().records_of(message).await {
+        Ok(records) => records,
+        Err(error) => return spool_error(&error),
+    };
+    match node.spool().message(message).await {
+        Ok(view) => Json(Shown { message: Some(view), records }).into_response(),
+        Err(SpoolError::NoMessage(_)) if !records.is_empty() => {
+            Json(Shown { message: None, records }).into_response()
+        }
+        Err(error) => spool_error(&error),
+    }
+}
+
+async fn act(State(node): Node, UrlPath((id, action)): UrlPath<(String, Action)>) -> Response {
+    let Ok(delivery) = id.parse::<DeliveryId>() else {
+        let what = format!(
+            "{id} is not the identifier of a delivery (MESSAGE.ROUTE, as `sluis spool list` prints them)"
+        );
+        return Refusal::answer(StatusCode::BAD_REQUEST, what);
+    };
+    let spool = node.spool();
+    let done = match action {
+        Action::Hold => spool.hold(delivery).await,
+        Action::Release => spool.release(delivery).await,
+        Action::Retry => spool.retry(delivery).await,
+        Action::Return => spool.return_(delivery).await,
+    };
+    match done {
+        Ok(()) => {
+            tracing::info!(%delivery, action = action.as_str(), "operator changed a delivery");
+            Json(Acted { delivery, action }).into_response()
+        }
+        Err(error) => spool_error(&error),
+    }
+}
+
+fn spool_error(error: &SpoolError) -> Response {
+    let status = match error {
+        SpoolError::NoMessage(_) | SpoolError::NoDelivery(_) => StatusCode::NOT_FOUND,
+        SpoolError::State { .. } => StatusCode::CONFLICT,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Refusal::answer(status, error)
+}
+
+/// The envelope of `POST /send`, as a JSON object in the header `sluis-envelope`. It is not in the URL, because URLs end
+/// up in logs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendEnvelope {
+    /// `MAIL FROM`; empty for the null sender.
+    pub from: String,
+    /// `RCPT TO`; at least one.
+    pub to: Vec<String>,
+    /// Whether header or addresses hold UTF-8.
+    #[serde(default)]
+    pub smtputf8: bool,
+}
+
+/// The header field that carries a [`SendEnvelope`].
+pub const ENVELOPE_HEADER: &str = "sluis-envelope";
+
+async fn send(State(node): Node, request: Request) -> Response {
+    let envelope = match envelope_of(&request) {
+        Ok(envelope) => envelope,
+        Err(what) => return Refusal::answer(StatusCode::BAD_REQUEST, what),
+    };
+    match node.submit(envelope, stream(request.into_body())).await {
+        Ok(submitted) => Json(submitted).into_response(),
+        Err(refusal) => {
+            let temporary = refusal.temporary;
+            let status =
+                if temporary { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::UNPROCESSABLE_ENTITY };
+            (status, Json(refusal)).into_response()
+        }
+    }
+}
+
+fn envelope_of(request: &Request) -> Result<Envelope, String> {
+    let value =
+        request.headers().get(ENVELOPE_HEADER).ok_or_else(|| format!("{ENVELOPE_HEADER}: is missing"))?;
+    let written: SendEnvelope =
+        serde_json::from_slice(value.as_bytes()).map_err(|error| format!("{ENVELOPE_HEADER}: {error}"))?;
+    let sender = if written.from.is_empty() {
+        crate::model::ReversePath::Null
+    } else {
+        let address = written.from.parse().map_err(|error| format!("from: {error}"))?;
+        crate::model::ReversePath::Address(address)
+    };
+    if written.to.is_empty() {
+        return Err("to: is missing".to_owned());
+    }
+    let recipient =
+        |text: &String| text.parse().map(Recipient::plain).map_err(|error| format!("to {text}: {error}"));
+    Ok(Envelope {
+        sender,
+        recipients: written.to.iter().map(recipient).collect::<Result<_, _>>()?,
+        body: crate::model::BodyType::EightBitMime,
+        smtputf8: written.smtputf8,
+        ret: None,
+        envid: None,
+    })
+}
+
+/// The body, block by block. When the reader goes away the rest is not read.
+fn stream(mut body: axum::body::Body) -> ContentStream {
+    let (sender, receiver) = mpsc::channel(BLOCKS);
+    tokio::spawn(async move {
+        while let Some(frame) = body.frame().await {
+            let block = match frame {
+                Ok(frame) => match frame.into_data() {
+                    Ok(data) => Ok(data),
+                    Err(_) => continue,
+                },
+                Err(error) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, error)),
+            };
+            let broken = block.is_err();
+            if sender.send(block).await.is_err() || broken {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+async fn reload(State(node): Node) -> Response {
+    let result = node.reload().await;
+    match result {
+        Ok(done) => {
+            node.observer().metrics().reload(super::Reload::Taken);
+            tracing::info!(
+                changed = done.changed.len(),
+                needs_restart = done.needs_restart.len(),
+                "reloaded"
+            );
+            Json(done).into_response()
+        }
+        Err(refusal) => {
+            node.observer().metrics().reload(super::Reload::Refused);
+            tracing::error!(problems = %refusal.problems.join("; "), "reload refused");
+            (StatusCode::CONFLICT, Json(refusal)).into_response()
+        }
+    }
+}
