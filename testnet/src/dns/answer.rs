@@ -147,19 +147,33 @@ fn resolve<'a>(snapshot: &'a Snapshot, name: &Name, rtype: RecordType, view: Vie
             return found;
         }
         let mut proof_missing = false;
+        let mut lie = None;
         for trouble in snapshot.troubles.behaviour(&zone.apex, &name, rtype) {
             match trouble {
                 Trouble::ForgedAd => found.forged = true,
                 Trouble::DenialMissing => proof_missing = true,
+                Trouble::FalseNodata => lie = Some((ResponseCode::NoError, zone.deny_type(&name))),
+                Trouble::FalseNxdomain => lie = Some((ResponseCode::NXDomain, zone.deny_below(&name))),
+                Trouble::ParentDenial => {
+                    let parent = snapshot.zone_for(&zone.apex, RecordType::DS).unwrap_or(zone);
+                    lie = Some((ResponseCode::NoError, parent.deny_type(&zone.apex)));
+                }
                 // A resolver that can't follow an alias to its end has no answer at all; the first trouble counts.
                 other => found.behaviour = found.behaviour.or(Some(other)),
             }
+        }
+        let finding = zone.find(&name, rtype);
+        // What does not exist can't be denied falsely.
+        if let (Some((code, proof)), Finding::Data(_) | Finding::Alias(..)) = (lie, &finding) {
+            found.code = code;
+            deny(&mut found, proof, Verdict::Bogus, zone.trust);
+            return found;
         }
         let worst = |sets: &[&Signed]| {
             let own = sets.iter().map(|set| set.verdict).max().unwrap_or(Verdict::Secure);
             if zone.trust == Verdict::Secure { own } else { zone.trust }
         };
-        match zone.find(&name, rtype) {
+        match finding {
             Finding::Data(set) => {
                 found.verdict = found.verdict.max(worst(&[set]));
                 found.answers.push(set);
@@ -171,12 +185,12 @@ fn resolve<'a>(snapshot: &'a Snapshot, name: &Name, rtype: RecordType, view: Vie
                 seen.push(std::mem::replace(&mut name, target.to_lowercase()));
             }
             Finding::NoData(proof) => {
-                deny(&mut found, proof, proof_missing, zone.trust);
+                deny_honestly(&mut found, proof, proof_missing, zone.trust);
                 return found;
             }
             Finding::NoName(proof) => {
                 found.code = ResponseCode::NXDomain;
-                deny(&mut found, proof, proof_missing, zone.trust);
+                deny_honestly(&mut found, proof, proof_missing, zone.trust);
                 return found;
             }
         }
@@ -185,12 +199,16 @@ fn resolve<'a>(snapshot: &'a Snapshot, name: &Name, rtype: RecordType, view: Vie
     found
 }
 
-fn deny<'a>(found: &mut Found<'a>, mut proof: Vec<&'a Signed>, proof_missing: bool, trust: Verdict) {
+fn deny_honestly<'a>(found: &mut Found<'a>, mut proof: Vec<&'a Signed>, proof_missing: bool, trust: Verdict) {
     let mut own = proof.iter().map(|set| set.verdict).max().unwrap_or(Verdict::Secure);
     if proof_missing {
         proof.truncate(1);
         own = Verdict::Bogus;
     }
+    deny(found, proof, own, trust);
+}
+
+fn deny<'a>(found: &mut Found<'a>, proof: Vec<&'a Signed>, own: Verdict, trust: Verdict) {
     found.verdict = found.verdict.max(if trust == Verdict::Secure { own } else { trust });
     found.authorities = proof;
 }

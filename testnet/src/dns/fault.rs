@@ -115,6 +115,13 @@ pub enum Trouble {
     ForgedAd,
     /// What does not exist is denied without proof: bogus.
     DenialMissing,
+    /// What exists is denied with the genuine record of its name, which lists the type: bogus.
+    FalseNodata,
+    /// What exists is denied with the genuine proof that a name below it does not: bogus.
+    FalseNxdomain,
+    /// What stands at the apex of a zone is denied with the parent's genuine record of the delegation, which can't
+    /// speak of it (RFC 6840 section 4.1): bogus.
+    ParentDenial,
 
     // Data in the place of the good data.
     /// A CNAME at this name. What the name had moves to the target, unless the target has data of its own.

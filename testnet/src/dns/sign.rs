@@ -205,8 +205,9 @@ impl Work<'_> {
         let apex = &zone.apex;
         let own_key_set = || {
             let set = zone.names.get(apex).and_then(|sets| sets.get(&RecordType::DNSKEY));
-            let silent = self.is_unreachable(apex, apex, RecordType::DNSKEY);
-            if silent { Verdict::Bogus } else { set.map_or(Verdict::Bogus, |set| set.verdict) }
+            let withheld = self.is_unreachable(apex, apex, RecordType::DNSKEY)
+                || self.is_denied(apex, apex, RecordType::DNSKEY);
+            if withheld { Verdict::Bogus } else { set.map_or(Verdict::Bogus, |set| set.verdict) }
         };
         if apex.is_root() {
             let rolled = self.troubles.zone_has(apex, &Trouble::RootRolled);
@@ -222,6 +223,7 @@ impl Work<'_> {
         let ds = parent.names.get(apex).and_then(|sets| sets.get(&RecordType::DS));
         match ds {
             Some(set) if set.verdict == Verdict::Bogus => Verdict::Bogus,
+            Some(_) if self.is_denied(&parent.apex, apex, RecordType::DS) => Verdict::Bogus,
             None if !signed => {
                 let unproven = self
                     .troubles
@@ -235,6 +237,14 @@ impl Work<'_> {
         }
     }
 
+    /// Whether the server lies about a record that exists.
+    fn is_denied(&self, zone: &Name, name: &Name, rtype: RecordType) -> bool {
+        use Trouble as T;
+        let lie = |trouble: &Trouble| matches!(trouble, T::FalseNodata | T::FalseNxdomain | T::ParentDenial);
+        self.troubles.behaviour(zone, name, rtype).any(lie)
+    }
+
+    /// Whether a question gets no answer that could be used.
     fn is_unreachable(&self, zone: &Name, name: &Name, rtype: RecordType) -> bool {
         use Trouble as T;
         self.troubles.behaviour(zone, name, rtype).any(|trouble| {

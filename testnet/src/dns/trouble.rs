@@ -39,7 +39,10 @@ fn kind(trouble: &Trouble) -> Kind {
         | T::TruncatedEverywhere
         | T::CutShort
         | T::ForgedAd
-        | T::DenialMissing => Kind::Behaviour,
+        | T::DenialMissing
+        | T::FalseNodata
+        | T::FalseNxdomain
+        | T::ParentDenial => Kind::Behaviour,
         T::Alias(_) | T::AliasLoop | T::AliasChain(_) | T::MalformedTlsa(_) | T::HugeTlsa(_) => Kind::Data,
     }
 }

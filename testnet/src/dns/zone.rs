@@ -78,7 +78,8 @@ impl Zone {
         self.names.get(&self.apex).and_then(|sets| sets.get(&RecordType::SOA)).into_iter()
     }
 
-    fn deny_type(&self, name: &Name) -> Vec<&Signed> {
+    /// The SOA and the record that says which types are at a name.
+    pub(super) fn deny_type(&self, name: &Name) -> Vec<&Signed> {
         let proof = match self.denial {
             None => None,
             // For an empty non-terminal this is the record before it, whose next name is below it.
@@ -88,6 +89,13 @@ impl Zone {
         self.soa().chain(proof).collect()
     }
 
+    /// The proof that a name below this one does not exist: true, and no proof about this one.
+    pub(super) fn deny_below(&self, name: &Name) -> Vec<&Signed> {
+        // A name too long for one more label is not in any topology; denying it itself is as false.
+        self.deny_name(&name.prepend_label("nobody").unwrap_or_else(|_| name.clone()))
+    }
+
+    /// The SOA and the proof that a name does not exist.
     fn deny_name(&self, name: &Name) -> Vec<&Signed> {
         // The apex always exists, so the walk ends.
         let mut next_closer = name.clone();
