@@ -21,6 +21,7 @@ mod name;
 mod secure;
 mod settings;
 mod transport;
+mod undersized;
 mod validating;
 mod wire;
 

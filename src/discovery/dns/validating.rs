@@ -14,6 +14,7 @@ use crate::world::Clock;
 
 use super::chase::{Judge, Link, Says, chase};
 use super::transport::{Checking, Transport, noting_trouble};
+use super::undersized;
 use super::wire::{Alias, Found, Group, Reply, Rr, compose, lifetime, typed, unsigned_claim};
 use super::{
     Absence, Anchors, Answer, DnsSettings, DnsTrouble, OwnerName, Question, RecordType, SecureDns,
@@ -58,6 +59,10 @@ impl ValidatingResolver {
             Link { verdict, says, ttl, proven_until }
         };
         match reply.find(name, rtype.wire())? {
+            Found::Records(group) if undersized::is_unreadable(rtype.wire(), &group) => {
+                let verdict = self.verdict_on_octets(&group, name).await?;
+                Ok(link(verdict, Says::Records(typed(rtype, &group.records)?), &group))
+            }
             Found::Records(group) => {
                 let message = compose(name, rtype.wire(), OptRcode::NOERROR, &group, &proofs)?;
                 let verdict = self.verdict(message, name, reply).await?;
@@ -102,6 +107,27 @@ impl ValidatingResolver {
                 self.root_is_vouched_for().await?;
                 let stale = if reply.stale_signatures { " (signatures outside their dates)" } else { "" };
                 Err(bogus(format!("{name}: {why}{stale}")))
+            }
+        }
+    }
+
+    /// The verdict on a set that the validator cannot read.
+    async fn verdict_on_octets(&self, group: &Group, name: &Name<Bytes>) -> Result<Verdict, DnsTrouble> {
+        for signature in group.signatures.iter().take(undersized::SIGNATURES_MAX) {
+            let Some(signer) = undersized::signer(signature, name) else { continue };
+            let reply = self.transport.ask(&signer, Rtype::DNSKEY, Checking::Here).await?;
+            let Found::Records(keys) = reply.find(&signer, Rtype::DNSKEY)? else { continue };
+            let message = compose(&signer, Rtype::DNSKEY, OptRcode::NOERROR, &keys, &[])?;
+            let secure = matches!(self.validate(message).await?, (ValidationState::Secure, _));
+            if secure && undersized::is_signed_by(group, signature, &keys.records) {
+                return Ok(Verdict::Secure);
+            }
+        }
+        match self.validate(unsigned_claim(name)?).await? {
+            (ValidationState::Insecure, _) => Ok(Verdict::Insecure),
+            _ => {
+                self.root_is_vouched_for().await?;
+                Err(DnsTrouble::new(TroubleKind::Bogus, format!("{name}: no signature holds")))
             }
         }
     }
