@@ -234,8 +234,51 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::collections::HashSet;
 
+    use super::super::dns::{SecureDns, Txt};
+    use super::super::{AddressRule, CacheSettings, CachedDns};
     use super::*;
-    use crate::world::{SeededRandom, SystemClock};
+    use crate::world::{ManualClock, SeededRandom, SystemClock};
+
+    /// Answers every question with this TXT record, secure for a day.
+    struct Publishes(String);
+
+    #[async_trait::async_trait]
+    impl SecureDns for Publishes {
+        async fn query(&self, _: &Question) -> Result<Answer, DnsTrouble> {
+            let txt = Txt::new(vec![self.0.clone().into_bytes()]);
+            Ok(Answer {
+                verdict: Verdict::Secure,
+                content: Content::Records(Records::Txt(vec![txt])),
+                aliases: Vec::new(),
+                ttl: std::time::Duration::from_secs(86_400),
+                proven_until: None,
+                cached: false,
+            })
+        }
+
+        fn forget(&self) {}
+    }
+
+    /// The record is judged when it is used, not when it was cached.
+    ///
+    /// Proves: +DISC-007 -DISC-007
+    #[tokio::test]
+    async fn t25_a_record_begins_and_ends_while_its_answer_is_cached() {
+        let clock = ManualClock::at("2026-06-30T21:59:00Z".parse().unwrap());
+        let world = World { clock: clock.clone(), random: SeededRandom::new(7) };
+        let text = "v=NTA7516-1;startdate=2026-07;enddate=2026-07;ntamx=10 mx.a.nl".to_owned();
+        let settings = CacheSettings { ttl_ceiling: std::time::Duration::MAX, ..CacheSettings::default() };
+        let dns = Box::new(CachedDns::new(Box::new(Publishes(text)), settings, clock.clone()));
+        let discovery = Discovery { dns, addresses: AddressRule::PublicOnly, world };
+        let find = async || discovery.federation(&"a.nl".parse().unwrap(), &mut Trace::new()).await;
+        assert!(matches!(find().await, Finding::NotFederated { reason: Reason::RecordNotYetValid, .. }));
+        clock.advance(60_000);
+        assert!(matches!(find().await, Finding::Federated(_)));
+        clock.advance(31 * 86_400_000 - 1);
+        assert!(matches!(find().await, Finding::Federated(_)));
+        clock.advance(1);
+        assert!(matches!(find().await, Finding::NotFederated { reason: Reason::RecordExpired, .. }));
+    }
 
     fn host(preference: u16, name: &str) -> Host {
         Host { name: name.parse().unwrap(), preference, mail_domain: None }

@@ -61,7 +61,7 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// Starts the resolver; with the AD bit, only after its self-test. Must be called inside a tokio runtime.
+    /// Starts the resolver; with the AD bit, only after its self-test.
     ///
     /// # Errors
     /// Settings that would weaken the node, or a resolver that fails its self-test.

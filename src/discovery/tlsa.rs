@@ -167,6 +167,21 @@ fn whole<T, E>(parsed: Result<(&[u8], T), E>) -> Result<(), Unusable> {
     }
 }
 
+/// For fuzzing: any octets give a verdict, and what is usable is what was given.
+///
+/// # Panics
+/// When that does not hold.
+pub fn fuzz(input: &[u8]) {
+    if let Ok(tlsa) = parse(input) {
+        assert!(!tlsa.data.is_empty());
+        let parameters = [tlsa.usage as u8, tlsa.selector as u8, tlsa.matching as u8];
+        assert_eq!([&parameters, tlsa.data.as_slice()].concat(), input);
+    }
+    let set: Vec<_> = input.chunks(35).map(<[u8]>::to_vec).collect();
+    let judged = TlsaSet::from_rdata(&set);
+    assert!(judged.usable.len() + judged.unusable.len() <= set.len().max(1));
+}
+
 /// The records at one name, judged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsaSet {

@@ -42,7 +42,7 @@ impl AdBitResolver {
         if !resolver.ip().to_canonical().is_loopback() {
             return Err(ResolverError::NotLoopback(resolver));
         }
-        let transport = Transport::start(settings, clock.clone());
+        let transport = Transport::new(settings, clock.clone());
         let good = transport.ask(known_good.wire(), Rtype::SOA, Checking::AtResolver).await;
         let good =
             good.map_err(|trouble| ResolverError::SelfTest { resolver, name: known_good.clone(), trouble })?;

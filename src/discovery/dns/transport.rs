@@ -6,14 +6,16 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use domain::base::iana::OptRcode;
 use domain::base::{Message, MessageBuilder, Name, Rtype, ToName};
-use domain::net::client::dgram::QueryErrorKind;
-use domain::net::client::protocol::{TcpConnect, UdpConnect};
+use domain::net::client::dgram::{self, QueryErrorKind};
+use domain::net::client::protocol::UdpConnect;
 use domain::net::client::request::{ComposeRequest, Error, GetResponse, RequestMessage, SendRequest};
-use domain::net::client::{dgram, dgram_stream, multi_stream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::world::Clock;
 
@@ -32,12 +34,16 @@ pub(super) enum Checking {
     AtResolver,
 }
 
+/// Questions under way at once. Each holds a socket; zones that never answer must not keep the others waiting for one.
+const PARALLEL_MAX: usize = 1000;
+
 /// The way to one resolver.
 #[derive(Clone)]
 pub(super) struct Transport {
-    connection: dgram_stream::Connection<UdpConnect, Request>,
+    udp: dgram::Connection<UdpConnect>,
     clock: Arc<dyn Clock>,
     resolver: SocketAddr,
+    tcp_limit: Duration,
 }
 
 tokio::task_local! {
@@ -61,21 +67,14 @@ fn note(trouble: DnsTrouble) {
 }
 
 impl Transport {
-    /// Starts the task that keeps the TCP connection. It ends with the last clone of this value.
-    pub(super) fn start(settings: &DnsSettings, clock: Arc<dyn Clock>) -> Self {
-        let mut udp = dgram::Config::new();
-        udp.set_read_timeout(settings.try_timeout);
-        udp.set_max_retries(settings.retries);
-        let mut tcp = multi_stream::Config::default();
-        tcp.set_response_timeout(settings.try_timeout * (u32::from(settings.retries) + 1));
-        tcp.stream_mut().set_response_timeout(settings.try_timeout);
-        let (connection, stream) = dgram_stream::Connection::with_config(
-            UdpConnect::new(settings.resolver),
-            TcpConnect::new(settings.resolver),
-            dgram_stream::Config::from_parts(udp, tcp),
-        );
-        tokio::spawn(stream.run());
-        Self { connection, clock, resolver: settings.resolver }
+    pub(super) fn new(settings: &DnsSettings, clock: Arc<dyn Clock>) -> Self {
+        let mut config = dgram::Config::new();
+        config.set_read_timeout(settings.try_timeout);
+        config.set_max_retries(settings.retries);
+        config.set_max_parallel(PARALLEL_MAX);
+        let udp = dgram::Connection::with_config(UdpConnect::new(settings.resolver), config);
+        let tcp_limit = settings.try_timeout * (u32::from(settings.retries) + 1);
+        Self { udp, clock, resolver: settings.resolver, tcp_limit }
     }
 
     /// The reply to a question. Only NOERROR and NXDOMAIN are replies (DNS-002).
@@ -101,8 +100,13 @@ impl Transport {
     }
 
     async fn exchange(&self, request: Request) -> Result<Reply, DnsTrouble> {
-        let mut response = self.connection.send_request(request);
-        let message = response.get_response().await.map_err(|error| self.trouble(&error))?;
+        let mut message = {
+            let mut response = self.udp.send_request(request.clone());
+            response.get_response().await.map_err(|error| self.trouble(&error))?
+        };
+        if message.header().tc() {
+            message = self.over_tcp(request).await?;
+        }
         let reply = Reply::read(&message, self.clock.now())?;
         let refused = |kind, what: &dyn fmt::Display| {
             Err(DnsTrouble::new(kind, format!("the resolver answered {what}")))
@@ -111,6 +115,37 @@ impl Transport {
             OptRcode::NOERROR | OptRcode::NXDOMAIN => Ok(reply),
             OptRcode::SERVFAIL => refused(TroubleKind::Servfail, &"SERVFAIL"),
             other => refused(TroubleKind::Refused, &other),
+        }
+    }
+
+    /// The same question over a connection of its own (DNS-009; RFC 7766 section 5). Answers that do not fit a datagram
+    /// are rare here, and a shared connection would let the end of one question end others.
+    async fn over_tcp(&self, mut request: Request) -> Result<Message<Bytes>, DnsTrouble> {
+        let malformed = |what: &dyn fmt::Display| {
+            DnsTrouble::new(TroubleKind::Malformed, format!("resolver {} over TCP: {what}", self.resolver))
+        };
+        let lost = |what: &dyn fmt::Display| {
+            DnsTrouble::new(TroubleKind::Timeout, format!("resolver {} over TCP: {what}", self.resolver))
+        };
+        request.header_mut().set_random_id();
+        let question = request.to_vec().map_err(|error| malformed(&error))?;
+        let length = u16::try_from(question.len()).map_err(|error| malformed(&error))?;
+        let exchange = async {
+            let mut stream = TcpStream::connect(self.resolver).await?;
+            stream.write_all(&[&length.to_be_bytes(), question.as_slice()].concat()).await?;
+            let mut answer = vec![0; usize::from(stream.read_u16().await?)];
+            stream.read_exact(&mut answer).await?;
+            std::io::Result::Ok(answer)
+        };
+        let answer = tokio::time::timeout(self.tcp_limit, exchange)
+            .await
+            .map_err(|_| lost(&"no answer in time"))?
+            .map_err(|error| lost(&error))?;
+        let message = Message::from_octets(Bytes::from(answer)).map_err(|error| malformed(&error))?;
+        if request.is_answer(message.for_slice()) {
+            Ok(message)
+        } else {
+            Err(malformed(&"the answer is to another question"))
         }
     }
 

@@ -42,10 +42,10 @@ pub struct ValidatingResolver {
 }
 
 impl ValidatingResolver {
-    /// A resolver that asks `settings.resolver` and validates from `anchors`. Must be called inside a tokio runtime.
+    /// A resolver that asks `settings.resolver` and validates from `anchors`.
     #[must_use]
     pub fn start(settings: &DnsSettings, anchors: Anchors, clock: Arc<dyn Clock>) -> Self {
-        let transport = Transport::start(settings, clock.clone());
+        let transport = Transport::new(settings, clock.clone());
         let context = ArcSwap::from_pointee(new_context(&anchors, &transport));
         Self { transport, anchors, context, clock, limit: settings.question_timeout }
     }
@@ -165,6 +165,11 @@ impl ValidatingResolver {
         let message = compose(&root, Rtype::DNSKEY, OptRcode::NOERROR, &group, &[])?;
         match self.validate(message).await? {
             (ValidationState::Secure, _) => Ok(()),
+            (_, _) if reply.stale_signatures => {
+                let detail =
+                    "the root's own signatures are outside their dates: is the clock of this host right?";
+                Err(DnsTrouble::new(TroubleKind::Bogus, detail))
+            }
             (_, why) => {
                 let tags: Vec<_> =
                     self.anchors.list().iter().map(|anchor| anchor.key_tag.to_string()).collect();

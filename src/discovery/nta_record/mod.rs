@@ -297,6 +297,24 @@ pub fn parse(set: &[Txt], now: Timestamp) -> Result<NtaRecord, NtaProblem> {
     }
 }
 
+/// For fuzzing: any octets, as one record or as several, give a verdict in printable text.
+///
+/// # Panics
+/// When that does not hold.
+pub fn fuzz(input: &[u8]) {
+    let strings = |record: &[u8]| Txt::new(record.chunks(255).map(<[u8]>::to_vec).collect());
+    let set: Vec<_> = input.split(|octet| *octet == b'\n').map(strings).collect();
+    let whole =
+        [strings(input), strings(&[b"v=NTA7516-1;startdate=2026-01;enddate=2028-12;", input].concat())];
+    for set in [&set[..], &whole[..1], &whole[1..]] {
+        let text = match parse(set, Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(24 * 365 * 57)) {
+            Ok(record) => record.warnings().concat() + &record.provider,
+            Err(problem) => problem.to_string(),
+        };
+        assert!(!text.chars().any(char::is_control), "{text:?}");
+    }
+}
+
 /// Octets of a stranger's record as text for people: printable, one line, shortened.
 fn shown(octets: &[u8]) -> String {
     printable(&octets[..octets.len().min(SHOWN_OCTETS_MAX)])
