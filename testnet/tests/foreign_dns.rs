@@ -4,6 +4,8 @@
 use jiff::Timestamp;
 use testnet::dns::{Denial, DnsServer, Fault, KNOWN_BOGUS, RrType, Tree, Trouble};
 use testnet::foreign::{Delv, Opinion, Unbound, isolated};
+use testnet::loopback::Prefix;
+use testnet::topology::{Plan, Topology};
 
 const AUTHORITY: &str = "127.0.0.2:53";
 const RESOLVER: &str = "127.0.0.53";
@@ -93,6 +95,26 @@ fn unbound_and_delv_agree_on_every_name() {
     });
 }
 
+/// What `testnet up` publishes.
+#[test]
+fn unbound_and_delv_agree_on_every_name_of_the_default_topology() {
+    isolated(|| {
+        let prefix = Prefix::pick(|| 0x5A01, &[])?;
+        let plan = Plan::new(Topology::three_providers(), &prefix, Timestamp::now())?;
+        let tree = plan.tree()?;
+        let names: Vec<(String, Vec<String>)> = tree.names().collect();
+        let bench = Bench::start(tree)?;
+        for (name, types) in names {
+            let expected = if name.starts_with(KNOWN_BOGUS) { Opinion::Bogus } else { Opinion::Secure };
+            for rtype in types {
+                let (unbound, delv, told) = bench.both(&name, &rtype)?;
+                assert!(unbound == expected && delv == expected, "expected {expected:?} of {told}");
+            }
+        }
+        Ok(())
+    });
+}
+
 #[test]
 fn unbound_and_delv_agree_on_every_fault() {
     use Opinion::{Bogus, Insecure, NoAnswer, Secure};
@@ -114,6 +136,12 @@ fn unbound_and_delv_agree_on_every_fault() {
             (txt(T::Servfail), NoAnswer),
             (txt(T::Truncated), Secure),
             (txt(T::ForgedAd), Secure),
+            (txt(T::FalseNodata), Bogus),
+            (txt(T::FalseNxdomain), Bogus),
+            (txt(T::ParentDenial), Bogus),
+            (Fault::record("b.nl", RrType::Ds, T::FalseNodata), Bogus),
+            (Fault::record("b.nl", RrType::Ds, T::WrongSignature), Bogus),
+            (Fault::record("b.nl", RrType::Dnskey, T::ExpiredSignature), Bogus),
         ];
         for (fault, expected) in cases {
             let shown = fault.to_string();
