@@ -16,8 +16,10 @@
 pub mod admin;
 pub mod config;
 pub mod discovery;
+pub mod handoff;
 pub mod model;
 pub mod policy;
+pub mod receipts;
 pub mod spool;
 pub mod transport;
 pub mod world;
