@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 use testnet::dns::{Denial, DnsServer, Fault, KNOWN_BOGUS, RrType, Tree, Trouble};
-use testnet::foreign::{Delv, Opinion, Unbound, isolated};
+use testnet::foreign::{Delv, Dig, Opinion, Unbound, isolated};
 use testnet::loopback::Prefix;
 use testnet::topology::{Plan, Topology};
 
@@ -155,4 +155,42 @@ fn unbound_and_delv_agree_on_every_fault() {
         }
         Ok(())
     });
+}
+
+/// Every name of a topology: our server, asked as a resolver, says what it is worth; the other two must agree.
+fn all_agree_on(topology: Topology) -> Result<(), Box<dyn std::error::Error>> {
+    let prefix = Prefix::pick(|| 0x0707, &[])?;
+    let described = Plan::new(topology, &prefix, Timestamp::now())?.tree()?;
+    let mut questions: Vec<(String, String)> = described
+        .names()
+        .flat_map(|(name, types)| types.into_iter().map(move |rtype| (name.clone(), rtype)))
+        .collect();
+    for zone in described.zones() {
+        questions.extend(["SOA", "DNSKEY", "DS", "AAAA"].map(|rtype| (zone.clone(), rtype.to_owned())));
+        questions.push((format!("nobody.{}", zone.trim_start_matches('.')), "A".into()));
+    }
+    let bench = Bench::start(described)?;
+    let ours = Dig::new(bench.dns.addr())?;
+    let mut differences = Vec::new();
+    for (name, rtype) in &questions {
+        let expected = ours.opinion(name, rtype)?;
+        let (unbound, delv, told) = bench.both(name, rtype)?;
+        println!("{name} {rtype}: {expected:?}");
+        if unbound != expected || delv != expected {
+            differences.push(format!("expected {expected:?} of {told}"));
+        }
+    }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    assert!(questions.len() > 10, "a topology has names");
+    Ok(())
+}
+
+#[test]
+fn all_agree_on_every_name_with_a_fault() {
+    isolated(|| all_agree_on(Topology::faults()));
+}
+
+#[test]
+fn all_agree_that_a_rolled_root_proves_nothing() {
+    isolated(|| all_agree_on(Topology::root_rolled()));
 }

@@ -56,32 +56,51 @@ impl Delv {
     }
 }
 
-/// What a resolver that validates lets through, asked with dig: AD, data without AD, or SERVFAIL that goes away when
-/// checking is disabled.
-pub(super) fn ask_resolver(
-    root: &Root,
+/// A resolver that validates, seen from outside with dig.
+#[derive(Debug)]
+pub struct Dig {
+    root: Root,
     server: SocketAddr,
-    name: &str,
-    rtype: &str,
-) -> Result<Opinion, ForeignError> {
-    let ask = |checking| {
-        let mut command = root.command("/usr/bin/dig");
-        command
-            .args([format!("@{}", server.ip()), "-p".into(), server.port().to_string()])
-            .args(["+dnssec", "+tries=1", "+time=10", checking, name, rtype]);
-        run("dig", command, b"").map(|printed| printed.out)
-    };
-    let printed = ask("+nocdflag")?;
-    if status(&printed) != "SERVFAIL" {
-        return Ok(match status(&printed) {
+}
+
+impl Dig {
+    /// Will ask `server`, which must answer recursively and validate.
+    ///
+    /// # Errors
+    /// See [`ForeignError`].
+    pub fn new(server: SocketAddr) -> Result<Self, ForeignError> {
+        Ok(Self { root: Root::new("delv")?, server })
+    }
+
+    /// What the resolver makes of a question, judged by what it lets through: data with AD, data without, or SERVFAIL
+    /// that goes away when checking is disabled.
+    ///
+    /// # Errors
+    /// See [`ForeignError`].
+    pub fn opinion(&self, name: &str, rtype: &str) -> Result<Opinion, ForeignError> {
+        let printed = self.ask("+nocdflag", name, rtype)?;
+        Ok(match status(&printed) {
             "NOERROR" | "NXDOMAIN" if has_ad(&printed) => Opinion::Secure,
             "NOERROR" | "NXDOMAIN" => Opinion::Insecure,
+            "SERVFAIL" if ["NOERROR", "NXDOMAIN"].contains(&status(&self.ask("+cdflag", name, rtype)?)) => {
+                Opinion::Bogus
+            }
             _ => Opinion::NoAnswer,
-        });
+        })
     }
-    match status(&ask("+cdflag")?) {
-        "NOERROR" | "NXDOMAIN" => Ok(Opinion::Bogus),
-        _ => Ok(Opinion::NoAnswer),
+
+    fn ask(&self, checking: &str, name: &str, rtype: &str) -> Result<String, ForeignError> {
+        let mut command = self.root.command("/usr/bin/dig");
+        command
+            .args([format!("@{}", self.server.ip()), "-p".into(), self.server.port().to_string()])
+            .args(["+dnssec", "+tries=1", "+time=3", checking, name, rtype]);
+        match run("dig", command, b"") {
+            Ok(printed) => Ok(printed.out),
+            Err(ForeignError::Unexpected { reply, .. }) if reply.contains("no servers could be reached") => {
+                Ok(String::new())
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

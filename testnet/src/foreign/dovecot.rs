@@ -51,9 +51,9 @@ impl Dovecot {
 
         let mut command = root.command("/usr/sbin/dovecot");
         command.args(["-F", "-c", "/etc/dovecot/dovecot.conf"]);
-        let mut running = Running::start("dovecot", &root, command, Some(LOG))?;
-        running.until_listening(&root, (address, LMTP_PORT).into())?;
-        running.until_listening(&root, (address, IMAP_PORT).into())?;
+        let mut running = root.start("dovecot", command, Some(LOG))?;
+        running.until_listening((address, LMTP_PORT).into())?;
+        running.until_listening((address, IMAP_PORT).into())?;
         Ok(Self { running, root, address })
     }
 
@@ -83,7 +83,7 @@ impl Dovecot {
 
     /// What it logged so far.
     pub fn log(&self) -> String {
-        self.running.log(&self.root)
+        self.running.log()
     }
 }
 

@@ -48,7 +48,7 @@ pub mod wire;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use delv::{Delv, Opinion};
+pub use delv::{Delv, Dig, Opinion};
 pub use dovecot::{Dovecot, Mailbox};
 pub use opendkim::OpenDkim;
 pub use postfix::{Disposition, Outcome, Postfix, Receiver, Sender};

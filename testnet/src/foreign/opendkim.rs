@@ -45,8 +45,8 @@ impl OpenDkim {
         let mut command = root.command("/usr/sbin/opendkim");
         command.args(["-f", "-x", "/etc/opendkim/opendkim.conf"]);
         let addr = (address, PORT).into();
-        let mut running = Running::start("opendkim", &root, command, None)?;
-        running.until_listening(&root, addr)?;
+        let mut running = root.start("opendkim", command, None)?;
+        running.until_listening(addr)?;
         Ok(Self {
             running,
             root,
@@ -82,7 +82,7 @@ impl OpenDkim {
 
     /// What it logged so far.
     pub fn log(&self) -> String {
-        self.running.log(&self.root)
+        self.running.log()
     }
 }
 

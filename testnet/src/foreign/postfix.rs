@@ -167,10 +167,10 @@ impl Postfix {
 
         let mut command = root.command("/usr/lib/postfix/sbin/master");
         command.args(["-c", "/etc/postfix", "-d"]);
-        let mut running = Running::start("postfix", &root, command, Some(LOG))?;
-        running.until(&root, "logs that it started", |log| log.contains("daemon started").then_some(()))?;
+        let mut running = root.start("postfix", command, Some(LOG))?;
+        running.until("logs that it started", |log| log.contains("daemon started").then_some(()))?;
         if let Some(addr) = listen {
-            running.until_listening(&root, addr)?;
+            running.until_listening(addr)?;
         }
         Ok(Self { running, root })
     }
@@ -191,7 +191,7 @@ impl Postfix {
     /// [`ForeignError::Late`] if there was none.
     pub fn outcome(&mut self, to: &str) -> Result<Outcome, ForeignError> {
         let what = format!("logs what became of mail to {to}");
-        self.running.until(&self.root, &what, |log| log.lines().find_map(|line| read_outcome(line, to)))
+        self.running.until(&what, |log| log.lines().find_map(|line| read_outcome(line, to)))
     }
 
     /// Waits until this text is in the log.
@@ -200,7 +200,7 @@ impl Postfix {
     /// [`ForeignError::Late`] if it never was.
     pub fn until_logged(&mut self, text: &str) -> Result<(), ForeignError> {
         let what = format!("logs {text:?}");
-        self.running.until(&self.root, &what, |log| log.contains(text).then_some(()))
+        self.running.until(&what, |log| log.contains(text).then_some(()))
     }
 
     /// What waits in the queue: one JSON object for each message, as `postqueue -j` prints it.
@@ -229,7 +229,7 @@ impl Postfix {
 
     /// All that it logged so far.
     pub fn log(&self) -> String {
-        self.running.log(&self.root)
+        self.running.log()
     }
 }
 

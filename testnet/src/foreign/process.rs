@@ -1,15 +1,15 @@
 //! A running foreign program, and waiting for what it does.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::root::Root;
 use super::{ForeignError, PATIENCE};
 
 /// Between two looks. Short enough that nobody notices, long enough to leave the processor to the program.
@@ -20,49 +20,46 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 pub(super) struct Running {
     name: &'static str,
     child: Child,
-    /// Files in the root, in the order in which they are shown.
-    logs: Vec<&'static str>,
+    /// In the order in which they are shown.
+    logs: Vec<PathBuf>,
 }
 
-/// What the program prints itself, as opposed to what it logs.
-const PRINTED: &str = "/var/log/printed";
-
 impl Running {
-    /// Starts `command`, which must stay in the foreground, in `root`. `log` is the file it logs to, if any.
+    /// Starts `command`, which must stay in the foreground. What it prints goes to the file `printed`; `log` is the file
+    /// that it logs to by itself, if any.
     pub(super) fn start(
         name: &'static str,
-        root: &Root,
         mut command: Command,
-        log: Option<&'static str>,
+        printed: PathBuf,
+        log: Option<PathBuf>,
     ) -> Result<Self, ForeignError> {
-        let printed =
-            File::create(root.path(PRINTED)).map_err(ForeignError::system("creating a log file"))?;
-        let also = printed.try_clone().map_err(ForeignError::system("creating a log file"))?;
+        let file = File::create(&printed).map_err(ForeignError::system("creating a log file"))?;
+        let also = file.try_clone().map_err(ForeignError::system("creating a log file"))?;
         let child = command
             .process_group(0)
             .stdin(Stdio::null())
-            .stdout(printed)
+            .stdout(file)
             .stderr(also)
             .spawn()
             .map_err(ForeignError::system(format!("starting {name}")))?;
-        Ok(Self { name, child, logs: log.into_iter().chain([PRINTED]).collect() })
+        Ok(Self { name, child, logs: log.into_iter().chain([printed]).collect() })
     }
 
     /// All that it logged and printed so far.
-    pub(super) fn log(&self, root: &Root) -> String {
-        self.logs.iter().map(|file| String::from_utf8_lossy(&root.read(file)).into_owned()).collect()
+    pub(super) fn log(&self) -> String {
+        let read = |file| String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned();
+        self.logs.iter().map(read).collect()
     }
 
     /// Looks until `probe` finds something. Ends early if the program does.
     pub(super) fn until<T>(
         &mut self,
-        root: &Root,
         what: &str,
         mut probe: impl FnMut(&str) -> Option<T>,
     ) -> Result<T, ForeignError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let log = self.log(root);
+            let log = self.log();
             if let Some(found) = probe(&log) {
                 return Ok(found);
             }
@@ -77,8 +74,8 @@ impl Running {
     }
 
     /// Waits until a TCP connection can be made.
-    pub(super) fn until_listening(&mut self, root: &Root, addr: SocketAddr) -> Result<(), ForeignError> {
-        self.until(root, &format!("accepts connections at {addr}"), |_| {
+    pub(super) fn until_listening(&mut self, addr: SocketAddr) -> Result<(), ForeignError> {
+        self.until(&format!("accepts connections at {addr}"), |_| {
             TcpStream::connect_timeout(&addr, PATIENCE).ok().map(drop)
         })
     }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::mount::{MountFlags, mount_bind, mount_bind_recursive, mount_remount};
 
+use super::process::Running;
 use super::{ForeignError, peer_dir, sandbox};
 
 /// Who owns a file in a root. The numbers exist nowhere else: the root has its own `/etc/passwd`.
@@ -155,15 +156,20 @@ impl Root {
             .map_err(ForeignError::system(format!("writing {}", path.display())))
     }
 
-    /// What a file holds; nothing if it is not there yet.
-    pub(super) fn read(&self, inside: &str) -> Vec<u8> {
-        fs::read(self.path(inside)).unwrap_or_default()
-    }
-
     /// A command that runs `program` in this root, with no environment but a path.
     pub(super) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("chroot");
         command.arg(&self.dir).arg(program).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command
+    }
+
+    /// Starts `command` as the program of this root; `log` is the file that it logs to by itself.
+    pub(super) fn start(
+        &self,
+        name: &'static str,
+        command: Command,
+        log: Option<&str>,
+    ) -> Result<Running, ForeignError> {
+        Running::start(name, command, self.path("/var/log/printed"), log.map(|file| self.path(file)))
     }
 }

@@ -2,18 +2,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::ForeignError;
-use super::delv::{Opinion, ask_resolver};
 use super::process::Running;
 use super::root::{Account, Root};
+use super::{Dig, ForeignError, Opinion};
 
 /// A running unbound that validates.
 #[derive(Debug)]
 pub struct Unbound {
     running: Running,
-    root: Root,
-    /// For dig.
-    tools: Root,
+    dig: Dig,
     address: IpAddr,
 }
 
@@ -31,9 +28,9 @@ impl Unbound {
         root.write("/etc/unbound/unbound.conf", config(address, authority))?;
         let mut command = root.command("/usr/sbin/unbound");
         command.args(["-d", "-p", "-c", "/etc/unbound/unbound.conf"]);
-        let mut running = Running::start("unbound", &root, command, None)?;
-        running.until_listening(&root, (address, 53).into())?;
-        Ok(Self { running, root, tools: Root::new("delv")?, address })
+        let mut running = root.start("unbound", command, None)?;
+        running.until_listening((address, 53).into())?;
+        Ok(Self { running, dig: Dig::new((address, 53).into())?, address })
     }
 
     /// Where it answers.
@@ -46,12 +43,12 @@ impl Unbound {
     /// # Errors
     /// See [`ForeignError`].
     pub fn opinion(&self, name: &str, rtype: &str) -> Result<Opinion, ForeignError> {
-        ask_resolver(&self.tools, self.addr(), name, rtype)
+        self.dig.opinion(name, rtype)
     }
 
     /// What it logged so far; says why something is bogus.
     pub fn log(&self) -> String {
-        self.running.log(&self.root)
+        self.running.log()
     }
 }
 
