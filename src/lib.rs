@@ -22,4 +22,5 @@ pub mod policy;
 pub mod receipts;
 pub mod spool;
 pub mod transport;
+pub mod trust;
 pub mod world;

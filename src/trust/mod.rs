@@ -1,0 +1,29 @@
+//! What a message proves, and the fields in which we say so.
+//!
+//! # Guarantees
+//! - [`HeaderWatch`] reads the header section while content streams past and holds nothing else of it. What it reports
+//!   was read twice: by our own strict grammar and, for addresses, by `mail-parser`. Where two readers could see two
+//!   different senders, the message is refused (IDEN-014).
+//! - [`Judge`] says `Ok` only when an aligned DKIM signature, DMARC and SPF pass, the first two on keys and records that
+//!   DNSSEC proves (IDEN-016). A look-up that did not come is temporary, never "none".
+//! - The fields of [`received`], [`authentication_results`] and [`federation_assurance`] are made from typed values only,
+//!   so nothing that a peer sent can break out of them.
+//!
+//! # Errors
+//! [`HeaderFault`] for a header section, the verdict in [`Judged`] for a message: a [`Reason`](crate::model::Reason) and
+//! a detail for operators. Who acts is decided by `policy`.
+//!
+//! # Standards
+//! RFC 5322, 6532, 3464, 8098, 8601; 6376, 8301, 8463 (DKIM), 7208 (SPF), 9989 (DMARC). Our text: `spec/04-identity.md`,
+//! `spec/07-handoff.md`.
+
+mod fields;
+mod header;
+mod results;
+
+pub use fields::{
+    AssuranceFacts, Field, GivenName, Proof, ReceivedFacts, ResultsFacts, WithProtocol,
+    authentication_results, date, federation_assurance, received,
+};
+pub use header::{HeaderFacts, HeaderFault, HeaderLimits, HeaderWatch, ReportKind};
+pub use results::{DkimResult, DkimWord, DmarcWord, MessageResults, SpfIdentity, SpfResult, SpfWord};
