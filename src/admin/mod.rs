@@ -19,7 +19,9 @@ pub mod log;
 mod metrics;
 mod observe;
 mod operations;
+pub mod publish;
 mod redact;
+pub mod reload;
 
 pub use client::{ControlClient, ControlError};
 pub use metrics::{Alarm, Listener, Metrics, OpenSession, Reload, SpoolGauges};
@@ -28,3 +30,8 @@ pub use operations::{
     ContentStream, Health, KeyStatus, Operations, ReloadRefusal, Reloaded, Status, SubmitRefusal, Submitted,
 };
 pub use redact::Redactor;
+
+#[cfg(test)]
+mod control_tests;
+#[cfg(test)]
+mod publish_tests;

@@ -81,4 +81,4 @@ pub fn control_socket(path: &Path) -> Result<PathBuf, ConfigError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -31,7 +31,7 @@ impl Bench {
         bench
     }
 
-    fn key(&self, name: &str, names: &[&str]) {
+    pub(crate) fn key(&self, name: &str, names: &[&str]) {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let made = rcgen::generate_simple_self_signed(names).unwrap();
         self.write(&format!("{name}.pem"), &made.cert.pem());
