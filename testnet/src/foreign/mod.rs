@@ -37,6 +37,7 @@
 
 mod delv;
 mod dovecot;
+mod node;
 mod opendkim;
 mod postfix;
 mod process;
@@ -50,6 +51,7 @@ use std::time::Duration;
 
 pub use delv::{Delv, Dig, Opinion};
 pub use dovecot::{Dovecot, Mailbox};
+pub use node::{Floor, Node, NodeConfig};
 pub use opendkim::OpenDkim;
 pub use postfix::{Disposition, Outcome, Postfix, Receiver, Sender};
 pub use sandbox::{TestResult, isolated};
@@ -76,6 +78,11 @@ pub enum ForeignError {
         /// Where it was looked for.
         dir: PathBuf,
     },
+    /// The node's own program is not beside the test.
+    #[error(
+        "there is no sluis beside this test: run cargo build --release --workspace --bins (./check peers does all)"
+    )]
+    NotBuilt,
     /// The kernel or file system refused something.
     #[error("{what}: {source}")]
     System {

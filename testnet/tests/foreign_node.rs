@@ -1,0 +1,292 @@
+//! Our node among real programs: Postfix sends to it and receives from it, OpenDKIM signs, Dovecot keeps the mail, and
+//! unbound resolves.
+#![allow(missing_docs)]
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use jiff::Timestamp;
+use testnet::dns::{DnsServer, Tree};
+use testnet::foreign::{
+    Disposition, Dovecot, Floor, Mailbox, Node, NodeConfig, OpenDkim, Postfix, Receiver, Sender, TestResult,
+    Unbound, isolated,
+};
+use testnet::pki::{CertSpec, Identity};
+
+const RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53));
+const AUTHORITY: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+const DOVECOT: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 1, 1));
+const MESSAGE: &[u8] =
+    b"From: Anna <anna@a.nl>\r\nTo: bob@b.nl\r\nSubject: hello\r\nMessage-ID: <1@a.nl>\r\n\
+    Date: Sun, 22 Nov 2026 12:00:00 +0100\r\n\r\n.a dot first\r\n\r\nhello  \r\n";
+
+/// One of two providers: `a.nl` at 127.7.1.1 sends, `b.nl` at 127.7.2.1 receives.
+struct Provider {
+    domain: &'static str,
+    host: &'static str,
+    address: IpAddr,
+    identity: Identity,
+}
+
+/// Whether a provider says in DNS which key it has as a client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ClientKey {
+    Published,
+    Unpublished,
+}
+
+impl Provider {
+    fn new(domain: &'static str, host: &'static str, number: u8) -> Result<Self, Box<dyn std::error::Error>> {
+        let identity = CertSpec::new(host).self_signed(Timestamp::now())?;
+        Ok(Self { domain, host, address: [127, 7, number, 1].into(), identity })
+    }
+
+    /// All that a sound provider publishes.
+    fn publish(&self, tree: &mut Tree, client: ClientKey) -> TestResult {
+        let Self { domain, host, address, .. } = self;
+        let tlsa = self.identity.tlsa_311()?;
+        tree.zone(domain)
+            .txt(domain, &format!("v=NTA7516-1;startdate=2020-01;enddate=2099-12;provider=P;ntamx=10 {host}"))
+            .txt(domain, &format!("v=spf1 ip4:{address} -all"))
+            .txt(&format!("_dmarc.{domain}"), "v=DMARC1; p=reject")
+            .mx(domain, 10, host)
+            .address(host, *address)
+            .tlsa(&format!("_25._tcp.{host}"), &tlsa);
+        if client == ClientKey::Published {
+            tree.tlsa(&format!("_smtp-client.{host}"), &tlsa);
+        }
+        Ok(())
+    }
+}
+
+/// Two providers, their DNS, and Dovecot behind the second.
+struct Stage {
+    a: Provider,
+    b: Provider,
+    dns: DnsServer,
+    _unbound: Unbound,
+    dovecot: Dovecot,
+    _runtime: tokio::runtime::Runtime,
+}
+
+fn bob() -> Mailbox {
+    Mailbox { address: "bob@b.nl".into(), password: "geheim".into() }
+}
+
+impl Stage {
+    fn set(client: ClientKey) -> Result<Self, Box<dyn std::error::Error>> {
+        let (a, b) = (Provider::new("a.nl", "nta.a.nl", 1)?, Provider::new("b.nl", "nta.b.nl", 2)?);
+        let mut tree = Tree::new();
+        a.publish(&mut tree, client)?;
+        b.publish(&mut tree, ClientKey::Published)?;
+        let runtime = tokio::runtime::Runtime::new()?;
+        let dns = runtime.block_on(DnsServer::start(tree, Timestamp::now(), (AUTHORITY, 53).into()))?;
+        let unbound = Unbound::start(RESOLVER, AUTHORITY, &dns.anchor_ds())?;
+        let dovecot = Dovecot::start(DOVECOT, &[bob()])?;
+        Ok(Self { a, b, dns, _unbound: unbound, dovecot, _runtime: runtime })
+    }
+
+    fn node(&self, of: &Provider, floor: Floor) -> NodeConfig {
+        NodeConfig {
+            host: of.host.into(),
+            domain: of.domain.into(),
+            address: of.address,
+            identity: of.identity.clone(),
+            resolver: (RESOLVER, 53).into(),
+            anchor_ds: self.dns.anchor_ds(),
+            floor,
+            lmtp_socket: (of.domain == self.b.domain).then(|| self.dovecot.lmtp_socket()),
+        }
+    }
+
+    /// The Postfix of the first provider.
+    fn sender(&self) -> Sender {
+        Sender {
+            host: self.a.host.into(),
+            address: self.a.address,
+            resolver: RESOLVER,
+            identity: Some(self.a.identity.clone()),
+            routes: Vec::new(),
+            milter: None,
+        }
+    }
+
+    /// The only message in Bob's mailbox, as IMAP shows it.
+    fn only_mail(&self) -> Result<String, Box<dyn std::error::Error>> {
+        let mut mail = self.dovecot.fetch(&bob())?;
+        assert_eq!(mail.len(), 1, "{}", self.dovecot.log());
+        Ok(String::from_utf8(mail.remove(0))?)
+    }
+}
+
+/// Sends one message from a Postfix, and says what became of it.
+fn send(sender: &Sender) -> Result<(Disposition, String), Box<dyn std::error::Error>> {
+    let mut postfix = Postfix::sender(sender)?;
+    postfix.inject("anna@a.nl", "bob@b.nl", MESSAGE)?;
+    let outcome = postfix.outcome("bob@b.nl")?;
+    Ok((outcome.disposition, format!("{}\n{}", outcome.reason, postfix.log())))
+}
+
+/// A Postfix as most providers have it, plus a client certificate: nothing more is needed for the highest level.
+#[test]
+fn postfix_with_a_certificate_is_mutual() {
+    isolated(|| {
+        let stage = Stage::set(ClientKey::Published)?;
+        let node = Node::start(&stage.node(&stage.b, Floor::Mutual))?;
+        let (disposition, told) = send(&stage.sender())?;
+        assert_eq!(disposition, Disposition::Sent, "{told}\n{}", node.log());
+        assert!(told.contains("Verified TLS connection established to nta.b.nl"), "{told}");
+
+        let mail = stage.only_mail()?;
+        assert!(mail.contains("\r\nFederation-Assurance: mutual; domain=a.nl; rule=dane;"), "{mail}");
+        assert!(mail.as_bytes().ends_with(MESSAGE), "{mail}");
+        Ok(())
+    });
+}
+
+#[test]
+fn postfix_without_a_certificate_is_refused_at_mutual() {
+    isolated(|| {
+        let stage = Stage::set(ClientKey::Unpublished)?;
+        let node = Node::start(&stage.node(&stage.b, Floor::Mutual))?;
+        let opendkim = signer(&stage)?;
+        let sender = Sender { identity: None, milter: Some(opendkim.addr()), ..stage.sender() };
+        let (disposition, told) = send(&sender)?;
+        assert_eq!(disposition, Disposition::Bounced, "{told}\n{}", node.log());
+        assert!(told.contains("550 5.7.") && told.contains("IDEN-"), "{told}");
+        assert!(stage.dovecot.fetch(&bob())?.is_empty());
+        Ok(())
+    });
+}
+
+#[test]
+fn postfix_without_a_certificate_passes_by_its_messages_at_nta7516() {
+    isolated(|| {
+        let stage = Stage::set(ClientKey::Unpublished)?;
+        let node = Node::start(&stage.node(&stage.b, Floor::Nta7516))?;
+        let opendkim = signer(&stage)?;
+        let sender = Sender { identity: None, milter: Some(opendkim.addr()), ..stage.sender() };
+        let (disposition, told) = send(&sender)?;
+        assert_eq!(disposition, Disposition::Sent, "{told}\n{}", node.log());
+
+        let mail = stage.only_mail()?;
+        assert!(mail.contains("\r\nFederation-Assurance: nta7516; domain=a.nl; rule=message;"), "{mail}");
+        let field = mail.split("Authentication-Results:").nth(1).unwrap_or_default();
+        for result in ["spf=pass", "dkim=pass", "dmarc=pass"] {
+            assert!(field.contains(result), "{result}: {mail}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn postfix_without_certificate_and_signature_is_refused_at_any_floor() {
+    isolated(|| {
+        let stage = Stage::set(ClientKey::Unpublished)?;
+        let node = Node::start(&stage.node(&stage.b, Floor::Nta7516))?;
+        let (disposition, told) = send(&Sender { identity: None, ..stage.sender() })?;
+        assert_eq!(disposition, Disposition::Bounced, "{told}\n{}", node.log());
+        assert!(told.contains("550 5.7.26") && told.contains("IDEN-016"), "{told}");
+        assert!(stage.dovecot.fetch(&bob())?.is_empty());
+        Ok(())
+    });
+}
+
+/// Leaving the certificate away gains nothing for a provider whose client key is published.
+#[test]
+fn postfix_that_hides_its_published_key_is_refused_at_any_floor() {
+    isolated(|| {
+        let stage = Stage::set(ClientKey::Published)?;
+        let node = Node::start(&stage.node(&stage.b, Floor::Nta7516))?;
+        let opendkim = signer(&stage)?;
+        let sender = Sender { identity: None, milter: Some(opendkim.addr()), ..stage.sender() };
+        let (disposition, told) = send(&sender)?;
+        assert_eq!(disposition, Disposition::Bounced, "{told}\n{}", node.log());
+        assert!(told.contains("550 5.7.26") && told.contains("IDEN-011"), "{told}");
+        Ok(())
+    });
+}
+
+/// An OpenDKIM for the first provider, with its key published.
+fn signer(stage: &Stage) -> Result<OpenDkim, Box<dyn std::error::Error>> {
+    let opendkim = OpenDkim::start(stage.a.address, stage.a.domain, RESOLVER)?;
+    let (name, text) = opendkim.record();
+    stage.dns.update(|tree| {
+        tree.txt(&name, text);
+    })?;
+    Ok(opendkim)
+}
+
+/// The Postfix of the second provider.
+fn receiver(stage: &Stage, identity: Identity) -> Result<Postfix, Box<dyn std::error::Error>> {
+    Ok(Postfix::receiver(&Receiver {
+        host: stage.b.host.into(),
+        address: stage.b.address,
+        identity,
+        mailboxes: vec!["bob@b.nl".into()],
+    })?)
+}
+
+#[test]
+fn node_delivers_to_postfix_and_shows_its_certificate() {
+    isolated(|| {
+        let stage = Stage::set(ClientKey::Published)?;
+        let mut postfix = receiver(&stage, stage.b.identity.clone())?;
+        let mut node = Node::start(&stage.node(&stage.a, Floor::Mutual))?;
+        node.send("anna@a.nl", "bob@b.nl", MESSAGE)?;
+        node.until_logged(&["delivered"])?;
+        assert_eq!(postfix.outcome("bob@b.nl")?.disposition, Disposition::Sent);
+        let mail = postfix.mail("bob@b.nl").remove(0);
+        let text = String::from_utf8_lossy(&mail);
+        assert!(mail.ends_with(MESSAGE), "{text}");
+        assert!(text.contains("client-signature"), "our certificate was sent: {text}");
+        assert!(text.contains("TLSv1.3"), "{text}");
+        Ok(())
+    });
+}
+
+#[test]
+fn node_sends_nothing_to_a_postfix_with_another_key() {
+    isolated(|| {
+        let stage = Stage::set(ClientKey::Published)?;
+        let other = CertSpec::new(stage.b.host).self_signed(Timestamp::now())?;
+        let postfix = receiver(&stage, other)?;
+        let mut node = Node::start(&stage.node(&stage.a, Floor::Mutual))?;
+        node.send("anna@a.nl", "bob@b.nl", MESSAGE)?;
+        node.until_logged(&["tlsa_mismatch"])?;
+        assert!(!postfix.log().contains("client=unknown"), "no transaction: {}", postfix.log());
+        assert!(postfix.mail("bob@b.nl").is_empty());
+        Ok(())
+    });
+}
+
+/// Both ends are ours, and the mail is read back where a customer would read it.
+#[test]
+fn dovecot_keeps_what_node_hands_to_node_byte_for_byte() {
+    isolated(|| {
+        let stage = Stage::set(ClientKey::Published)?;
+        let receiving = Node::start(&stage.node(&stage.b, Floor::Mutual))?;
+        let mut sending = Node::start(&stage.node(&stage.a, Floor::Mutual))?;
+        sending.send("anna@a.nl", "bob@b.nl", MESSAGE)?;
+        sending.until_logged(&["delivered"])?;
+        let mail = stage.only_mail()?;
+        assert!(mail.as_bytes().ends_with(MESSAGE), "{mail}");
+        // All that stands above it, by name: Dovecot's three, then ours, one trace field of each node.
+        let above = &mail[..mail.len() - MESSAGE.len()];
+        let names: Vec<&str> = above
+            .lines()
+            .filter(|line| !line.starts_with([' ', '\t']))
+            .filter_map(|line| line.split(':').next())
+            .collect();
+        let expected = [
+            "Return-Path",
+            "Delivered-To",
+            "Received",
+            "Authentication-Results",
+            "Federation-Assurance",
+            "Received",
+            "Received",
+        ];
+        assert_eq!(names, expected, "{mail}\n{}", receiving.log());
+        Ok(())
+    });
+}
