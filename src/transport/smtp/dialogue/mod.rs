@@ -22,6 +22,8 @@ mod error;
 mod replies;
 mod step;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod transaction;
 mod wire;

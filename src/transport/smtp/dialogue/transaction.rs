@@ -103,6 +103,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
         let mut settled = vec![None; envelope.recipients.len()];
         let outcome = self.transact(envelope, content, &mut settled).await;
         if let Err(Stop::Broken(error)) = outcome {
+            // Only what was found out before the first command leaves the link as it was.
+            if !matches!((error.step(), error.fault()), (Step::Mail, Fault::Lacks(_))) {
+                self.wire.set_usable(Usable::No);
+            }
             let last_words = settled.into_iter().map(|one| one.filter(is_last_word));
             return Err(TransferError { error, settled: collect(envelope, last_words) });
         }
@@ -236,7 +240,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
         match reply.code() {
             354 => Ok(()),
             400.. => Err(Stop::Refused(Step::Data, reply)),
-            _ => Err(self.protocol(Step::Data, &reply)),
+            _ => Err(unexpected(Step::Data, &reply)),
         }
     }
 
@@ -253,7 +257,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
         loop {
             if let Err(fault) = encoder.next(&mut part).await {
                 // There is no way to take back what is under way but to leave.
-                self.wire.set_usable(Usable::No);
                 return Err(DialogueError::new(Step::Content, fault).with_content(left).into());
             }
             if part.is_empty() {
@@ -299,17 +302,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
                 _ => self.wire.reply(Step::FinalDot).await?,
             };
             if reply.code() / 100 == 3 {
-                return Err(self.protocol(Step::FinalDot, &reply));
+                return Err(unexpected(Step::FinalDot, &reply));
             }
             settled[*at] = Some((Step::FinalDot, reply.clone()));
             common = Some(reply);
         }
         Ok(())
-    }
-
-    fn protocol(&mut self, step: Step, reply: &Reply) -> Stop {
-        self.wire.set_usable(Usable::No);
-        DialogueError::new(step, Fault::Protocol(format!("unexpected reply: {reply}"))).into()
     }
 }
 
