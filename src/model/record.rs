@@ -231,6 +231,8 @@ pub struct TlsFacts {
     pub group: Option<String>,
     /// SHA-256 of the other side's public key (SubjectPublicKeyInfo), as a digest.
     pub peer_key: Option<String>,
+    /// Kind and strength of that key (`ECDSA P-256`), with a remark when it is being phased out (TLS-009).
+    pub peer_key_type: Option<String>,
     /// The rule that authenticated it, with the matching TLSA parameters where DANE did (`dane 3 1 1`).
     pub authenticated_by: Option<String>,
     /// Outbound: whether the server asked for our certificate and we sent it.

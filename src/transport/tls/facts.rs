@@ -90,6 +90,10 @@ impl HandshakeFacts {
             cipher: self.cipher.clone(),
             group: self.group.clone(),
             peer_key: self.certificate.as_ref().map(|certificate| certificate.key_digest().to_string()),
+            peer_key_type: self.certificate.as_ref().map(|certificate| {
+                let key = certificate.key();
+                if key.phasing_out() { format!("{key}, being phased out") } else { key.to_string() }
+            }),
             authenticated_by: None,
             client_certificate_sent: match self.own {
                 OwnCertificate::Served => None,

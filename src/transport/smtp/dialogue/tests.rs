@@ -2,6 +2,7 @@
 //! Dialogues with a scripted other side.
 
 mod broken;
+mod endpoints;
 mod smuggling;
 mod transactions;
 

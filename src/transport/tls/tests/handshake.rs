@@ -72,6 +72,7 @@ async fn both_sides_show_their_certificates() {
     assert_eq!(far.get_ref().1.server_name(), Some(HOST));
     let record = facts.to_record();
     assert_eq!(record.client_certificate_sent, Some(true));
+    assert_eq!(record.peer_key_type.as_deref(), Some("ECDSA P-256"));
     assert_eq!(seen.to_record().client_certificate_sent, None);
     near.write_all(b"to").await.unwrap();
     near.flush().await.unwrap();
@@ -217,6 +218,17 @@ async fn a_pinned_key_is_the_key_and_nothing_else() {
     assert_eq!(late_alert(far).await, Some(AlertDescription::CertificateUnknown));
     let (near, _) = shake(&server, &ClientTls::anonymous(), &ServerProof::Pinned(Pins::new(vec![]))).await;
     assert!(near.is_err());
+}
+
+/// Proves: +TLS-009 -TLS-009
+#[tokio::test]
+async fn a_fading_key_is_marked() {
+    for (bits, expected) in [(2048, "RSA-2048, being phased out"), (3072, "RSA-3072")] {
+        let theirs = Authority::root("root").issue_with(pem_key_rsa(bits), &[HOST]);
+        let proof = dane(&theirs, "3 1 1", 0);
+        let (near, _far) = shake(&ServerTls::new(theirs.ring()), &ClientTls::anonymous(), &proof).await;
+        assert_eq!(near.unwrap().facts.to_record().peer_key_type.as_deref(), Some(expected));
+    }
 }
 
 /// Proves: +TLS-005 -TLS-005

@@ -185,7 +185,8 @@ async fn t04_a_refused_transaction_is_cleared_before_the_next() {
 /// Proves: -SMTP-014 -SMTP-015
 #[tokio::test]
 async fn what_the_host_cannot_take_is_not_begun() {
-    let cases: [(&[&str], fn(&mut crate::model::Envelope), Reason); 4] = [
+    type Change = fn(&mut crate::model::Envelope);
+    let cases: [(&[&str], Change, Reason); 4] = [
         (&["SIZE 10"], |_| {}, Reason::PeerSizeLimit),
         (&["SMTPUTF8"], |it| it.body = BodyType::EightBitMime, Reason::NoEightBitMime),
         (&["8BITMIME"], |it| it.smtputf8 = true, Reason::NoSmtputf8),
