@@ -10,6 +10,7 @@ pub mod clock;
 pub mod dns;
 pub mod foreign;
 pub mod loopback;
+pub mod net;
 pub mod pki;
 pub mod sink;
 pub mod topology;

@@ -123,9 +123,19 @@ impl Plan {
         Ok(())
     }
 
+    /// First and last month of a good record.
+    pub fn months(&self) -> (String, String) {
+        let year = self.year();
+        (format!("{:04}-01", year.saturating_sub(1)), format!("{:04}-12", year.saturating_add(2)))
+    }
+
+    fn year(&self) -> i16 {
+        self.now.to_zoned(jiff::tz::TimeZone::UTC).date().year()
+    }
+
     /// The NTA records of a provider's domains, with months counted from this year, so that no topology goes stale.
     pub fn nta_records(&self, provider: &Provider) -> Vec<String> {
-        let year = self.now.to_zoned(jiff::tz::TimeZone::UTC).date().year();
+        let year = self.year();
         let month = |years: i16, month: u8| format!("{:04}-{month:02}", year.saturating_add(years));
         let hosts: String = (1_u16..)
             .zip(&provider.hosts)
