@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::model::{Address, ContentLeft, Digest, Envelope, Reason};
 
 use super::headers::append_field;
-use super::{Handover, Outgoing, RecipientAnswer, RecipientKnown, Verdict};
+use super::{Handover, Outgoing, RecipientAnswer, RecipientKnown, Reports, Verdict};
 
 const PIECE_OCTETS: usize = 64 << 10;
 const LOCAL: &str = "{local}";
@@ -30,6 +30,14 @@ pub struct MaildirSettings {
     /// The directory of a recipient's Maildir: an absolute path in which `{local}` and `{domain}` stand for the parts of
     /// the address, in lower case. A Maildir must exist (with `tmp` and `new`): a recipient without one is unknown.
     pub template: String,
+}
+
+impl MaildirSettings {
+    /// A tree of Maildirs, `ROOT/DOMAIN/LOCAL`.
+    #[must_use]
+    pub fn tree(root: &Path) -> Self {
+        Self { template: format!("{}/{DOMAIN}/{LOCAL}", root.display()) }
+    }
 }
 
 /// Why a Maildir hand-off cannot be set up.
@@ -118,6 +126,9 @@ impl Maildir {
         Ok(Handover {
             recipients,
             content_left: if delivered { ContentLeft::Yes } else { ContentLeft::Never },
+            step: None,
+            detail: None,
+            reports: Reports::Ours,
         })
     }
 

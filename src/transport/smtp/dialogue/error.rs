@@ -118,6 +118,17 @@ impl DialogueError {
         }
     }
 
+    /// The error of reading our own content, if that is what it was; else the error itself.
+    ///
+    /// # Errors
+    /// It was something else.
+    pub fn into_source(self) -> Result<io::Error, Self> {
+        match self.fault {
+            Fault::Source(error) => Ok(error),
+            _ => Err(self),
+        }
+    }
+
     /// The named check that failed.
     #[must_use]
     pub const fn reason(&self) -> Reason {

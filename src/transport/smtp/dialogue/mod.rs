@@ -19,6 +19,7 @@ mod capabilities;
 mod connect;
 mod content;
 mod error;
+mod probe;
 mod replies;
 mod step;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub(in crate::transport::smtp) use connect::reach;
 pub use connect::{Endpoint, EndpointError, Link, Stream, TlsStart, connect};
 pub use content::{Content, Framing};
 pub use error::{DialogueError, Fault, Lack};
+pub use probe::Probe;
 pub use step::{Step, StepLimits};
 pub use transaction::{RecipientReply, Reports, Settled, Transfer, TransferError};
 
