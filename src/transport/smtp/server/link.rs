@@ -154,8 +154,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         }
         let until = self.ends.min(Instant::now() + self.settings.command_time);
         let stream = self.octets.stream();
+        // Taken at once: what was sent in part must not be sent again by `close`.
+        let out = std::mem::take(&mut self.out);
         let sent = timeout_at(until, async {
-            stream.write_all(&self.out).await?;
+            stream.write_all(&out).await?;
             stream.flush().await
         });
         let sent = tokio::select! {
@@ -163,7 +165,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             sent = sent => sent,
             () = self.stop.now.cancelled() => return Err(Break::Stopping),
         };
-        self.out.clear();
         match sent {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Break::Lost),
