@@ -118,7 +118,11 @@ limits! {
     transactions_per_session: Count, 1, 1000, 100_000,
         "Messages over one link before it is closed, so that keys and policy are judged afresh.";
     errors_per_session: Count, 3, 20, 100,
-        "Refused commands before the session ends with 421. RFC 5321 7.8.";
+        "Commands that break the protocol before the session ends with 421. RFC 5321 7.8.";
+    refusals_per_session: Count, 100, 1000, 100_000,
+        "Refused senders, recipients and messages before the session ends with 421. Floor: one full set of recipients.";
+    idle_commands_per_session: Count, 10, 100, 10_000,
+        "NOOP, RSET, EHLO, VRFY and the like in a row before the session ends with 421. Attack class T4b.";
 
     sessions: Count, 4, 256, 10_000,
         "Inbound sessions at once, all listeners together. Attack class T26.";
@@ -137,6 +141,8 @@ limits! {
         "Server: wait for more content. RFC 5321 4.5.3.2.5.";
     content_total_seconds: Seconds, MINUTE, HOUR, 6 * HOUR,
         "Server: all of one message, however steadily its octets trickle in. Attack class T26.";
+    session_seconds: Seconds, 10 * MINUTE, 2 * HOUR, DAY,
+        "Server: a whole session, so that nobody keeps a place for good. Attack class T26.";
 
     connect_seconds: Seconds, 1, 30, 5 * MINUTE,
         "Client: TCP connection to one address of a host.";
