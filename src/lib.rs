@@ -16,6 +16,7 @@
 pub mod admin;
 pub mod config;
 pub mod discovery;
+pub mod flow;
 pub mod handoff;
 pub mod model;
 pub mod policy;

@@ -120,6 +120,7 @@ pub(super) const fn word(outcome: Outcome) -> &'static str {
         Outcome::Later => "later",
         Outcome::Returned => "returned",
         Outcome::Refused => "refused",
+        Outcome::Abandoned => "abandoned",
     }
 }
 

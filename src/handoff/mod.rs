@@ -1,6 +1,6 @@
 //! The border with our own provider's mail platform, the *environment*.
 //!
-//! Delivery ([`deliver`]) is the way in: messages from other providers, and our own reports, into LMTP, an SMTP relay or
+//! Submission ([`accept`]) is the way out: who of our own may send, and as whom. Delivery ([`deliver`]) is the way in: messages from other providers, and our own reports, into LMTP, an SMTP relay or
 //! Maildir.
 //!
 //! # Guarantees
@@ -12,4 +12,5 @@
 //! # Standards
 //! RFC 2033, RFC 5321, RFC 8601 section 5. Our text: `spec/07-handoff.md`.
 
+pub mod accept;
 pub mod deliver;

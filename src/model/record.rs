@@ -125,6 +125,8 @@ pub enum Outcome {
     Returned,
     /// Inbound and submission: not taken.
     Refused,
+    /// Inbound and submission: the client ended the transaction before its end; nothing was kept.
+    Abandoned,
 }
 
 /// Whether content can have reached the other side.

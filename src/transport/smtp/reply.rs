@@ -93,6 +93,15 @@ impl Reply {
         &self.lines
     }
 
+    /// Code and enhanced code as records have them: `550 5.7.1`.
+    #[must_use]
+    pub fn code_text(&self) -> String {
+        match self.enhanced {
+            Some((class, subject, detail)) => format!("{} {class}.{subject}.{detail}", self.code),
+            None => self.code.to_string(),
+        }
+    }
+
     /// Whether the command succeeded, or may go on (2yz and 3yz).
     #[must_use]
     pub const fn is_positive(&self) -> bool {

@@ -54,15 +54,23 @@ impl Authorities {
     /// # Errors
     /// See [`AuthorityError`]. Dates are not looked at: an authority that expires stops verifying, not the node.
     pub fn from_pem(pem: &[u8]) -> Result<Self, AuthorityError> {
+        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        Self::from_der(&read.map_err(|error| AuthorityError::Unreadable(error.to_string()))?)
+    }
+
+    /// These certificates, all of them authorities.
+    ///
+    /// # Errors
+    /// As [`Self::from_pem`].
+    pub fn from_der(certificates: &[CertificateDer<'_>]) -> Result<Self, AuthorityError> {
         let (mut anchors, mut keys) = (Vec::new(), Vec::new());
-        for (index, der) in CertificateDer::pem_slice_iter(pem).enumerate() {
-            let der = der.map_err(|error| AuthorityError::Unreadable(error.to_string()))?;
-            let certificate = super::Certificate::parse(&der)
+        for (index, der) in certificates.iter().enumerate() {
+            let certificate = super::Certificate::parse(der)
                 .map_err(|error| AuthorityError::Unreadable(error.to_string()))?;
-            if !chain::is_authority(&der) {
+            if !chain::is_authority(der) {
                 return Err(AuthorityError::NoAuthority(index + 1));
             }
-            let anchor = webpki::anchor_from_trusted_cert(&der)
+            let anchor = webpki::anchor_from_trusted_cert(der)
                 .map_err(|error| AuthorityError::Unreadable(error.to_string()))?;
             anchors.push(anchor.to_owned());
             keys.push(certificate.key_digest());

@@ -12,6 +12,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
+use super::dane::{Side, match_chain};
+use crate::discovery::Tlsa;
 use crate::model::{Digest, DomainName};
 
 /// RSA keys below this are refused (TLS-006).
@@ -173,6 +175,13 @@ impl Certificate {
     pub fn tlsa_rdata(&self) -> String {
         let hex: String = self.key_digest().as_bytes().iter().map(|octet| format!("{octet:02x}")).collect();
         format!("3 1 1 {hex}")
+    }
+
+    /// Whether one of `records`, found at `name`, matches this certificate, by DANE's rules at the time `now`.
+    #[must_use]
+    pub fn matches(&self, records: &[Tlsa], name: &DomainName, now: Timestamp) -> bool {
+        let (chain, names) = ([self.der.clone()], [name.clone()]);
+        match_chain(&chain, records, Side::Client, &names, super::unix_time(now)).is_ok()
     }
 }
 

@@ -1,0 +1,81 @@
+//! Mail into our own environment, or into its fallback.
+
+use super::disposition::Ends;
+use super::node::Node;
+use super::refusal::Refusal;
+use crate::handoff::deliver::headers::rewrite;
+use crate::handoff::deliver::{Environment, Handover, Outgoing, Verdict};
+use crate::model::{DecisionRecord, Direction, HostFacts, Reason};
+use crate::spool::{Attempt, Fate, Note, SpoolError};
+
+/// One attempt to hand a message off, from its intent (on disk already) to its end.
+///
+/// # Errors
+/// The spool is broken; the attempt is `unknown` after a restart.
+pub(super) async fn hand_off(
+    node: &Node,
+    attempt: Attempt,
+    environment: &Environment,
+) -> Result<(), SpoolError> {
+    let mut record = DecisionRecord::begin(attempt.id(), Direction::Handoff, attempt.started());
+    record.message = Some(attempt.message());
+    record.sender = Some(attempt.envelope().sender.to_string());
+    record.assurance = attempt.arrival().level;
+    record.peer_domain = attempt.arrival().domain.clone();
+    record.policy.weakened = node.live().policy.weakened().to_vec();
+    record.hosts.push(HostFacts { host: environment.describe(), ..HostFacts::default() });
+    let mut ends = Ends::new(&attempt);
+    match go(node, &attempt, environment, &mut record).await {
+        Ok(handover) => {
+            record.content_left = handover.content_left;
+            enter(&handover, &environment.describe(), node, &mut ends);
+            ends.conclude(&mut record);
+        }
+        Err(refusal) => ends.refuse(&refusal, &mut record),
+    }
+    node.conclude(attempt, record, ends).await
+}
+
+async fn go(
+    node: &Node,
+    attempt: &Attempt,
+    environment: &Environment,
+    record: &mut DecisionRecord,
+) -> Result<Handover, Refusal> {
+    let live = node.live();
+    let content = node.inner.spool.content(attempt.message()).await?;
+    let fields = &attempt.arrival().handoff_fields;
+    let rewritten = rewrite(content, attempt.content().size, &live.config.node.name, fields)
+        .await
+        .map_err(|error| Refusal::new(Reason::LocalFault, error.to_string()))?;
+    if rewritten.removed > 0 {
+        record.warnings.push(format!("{} fields that imitate our verdicts were removed", rewritten.removed));
+    }
+    record.size = Some(rewritten.size);
+    let envelope = attempt.pending_envelope();
+    let unique = attempt.delivery().to_string();
+    let outgoing =
+        Outgoing { envelope: &envelope, content: rewritten.content, size: rewritten.size, unique: &unique };
+    environment.deliver(outgoing).await.map_err(|error| Refusal::new(error.reason(), error.to_string()))
+}
+
+fn enter(handover: &Handover, host: &str, node: &Node, ends: &mut Ends) {
+    for answer in &handover.recipients {
+        let fate = match answer.verdict {
+            Verdict::Delivered => Fate::Delivered,
+            Verdict::Later => Fate::Pending,
+            Verdict::Failed => Fate::Failed,
+        };
+        ends.set(
+            &answer.address,
+            fate,
+            Note {
+                at: node.inner.world.now(),
+                reason: answer.reason,
+                code: Some(answer.code.clone()),
+                text: Some(answer.text.clone()),
+                host: Some(host.to_owned()),
+            },
+        );
+    }
+}

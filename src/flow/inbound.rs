@@ -1,0 +1,395 @@
+//! Mail from another provider: who knocks, may they speak for this sender, does the content agree, is it on disk.
+
+use std::net::SocketAddr;
+
+use async_trait::async_trait;
+
+use super::budget::Account;
+use super::intake::{Complete, Intake, Keep, accepted_reply};
+use super::knock::{Knock, knock};
+use super::ledger::Ledger;
+use super::node::Node;
+use super::refusal::Refusal;
+use super::standing::{Allowed, judge_domain};
+use crate::config::Recipients;
+use crate::handoff::deliver::RecipientKnown;
+use crate::model::{
+    Address, AttemptId, Direction, DomainName, Envelope, Level, Reason, Recipient, ReversePath,
+};
+use crate::policy::Client;
+use crate::spool::{Accepted, Arrival, Draft, NewMessage, Origin, Route};
+use crate::transport::smtp::Reply;
+use crate::transport::smtp::command::Mail;
+use crate::transport::smtp::server::{Content, Gate, SecuredSession};
+use crate::trust::{
+    AssuranceFacts, HeaderFacts, MessageResults, Proof, ResultsFacts, authentication_results,
+    federation_assurance,
+};
+
+/// The gate for other providers.
+pub struct PeerGate {
+    node: Node,
+}
+
+impl PeerGate {
+    /// The gate of `node`.
+    #[must_use]
+    pub const fn new(node: Node) -> Self {
+        Self { node }
+    }
+}
+
+/// A transaction whose sender was admitted, at least until the content has spoken.
+pub struct Transaction {
+    envelope: Envelope,
+    sender: Sender,
+    helo: String,
+    ledger: Ledger,
+}
+
+/// What is known of the sender before the content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sender {
+    /// The null sender: `From:` is the identity (IDEN-015).
+    Null,
+    /// The domain of MAIL FROM was judged.
+    Judged(Allowed),
+}
+
+#[async_trait]
+impl Gate for PeerGate {
+    type Peer = Knock;
+    type Transaction = Transaction;
+
+    async fn admit(&self, from: SocketAddr) -> Result<(), Reply> {
+        self.node.inner.budgets.session(Account::of(from.ip())).map_err(|_| {
+            Reply::sanitised(421, (4, 7, 0), "LIM-003 over_budget: too many sessions; try again in a minute")
+        })
+    }
+
+    async fn secured(&self, session: &SecuredSession) -> Knock {
+        let live = self.node.live();
+        let knock = knock(&self.node, &live.policy, session).await;
+        self.node.watch_key(&knock);
+        knock
+    }
+
+    fn keywords(&self, peer: &Knock) -> Vec<String> {
+        peer.keyword().into_iter().collect()
+    }
+
+    async fn mail(&self, peer: &Knock, helo: &str, mail: &Mail) -> Result<Transaction, Reply> {
+        let mut ledger = Ledger::open(&self.node, Direction::Inbound);
+        ledger.record.hosts.push(peer.facts(helo));
+        ledger.record.sender = Some(mail.sender.to_string());
+        ledger.record.discovery.dns = peer.dns().to_vec();
+        let sender = match self.judge_sender(peer, &mail.sender, &mut ledger).await {
+            Ok(sender) => sender,
+            Err(refusal) => return Err(ledger.refuse(&refusal)),
+        };
+        Ok(Transaction { envelope: envelope(mail), sender, helo: helo.to_owned(), ledger })
+    }
+
+    async fn rcpt(
+        &self,
+        _peer: &Knock,
+        transaction: &mut Transaction,
+        recipient: &Recipient,
+    ) -> Result<(), Reply> {
+        let judged = self.judge_recipient(&recipient.address).await;
+        transaction.ledger.recipient(&recipient.address, judged.as_ref().err());
+        judged.map_err(|refusal| refusal.reply())?;
+        transaction.envelope.recipients.push(recipient.clone());
+        Ok(())
+    }
+
+    async fn content(&self, peer: &Knock, transaction: Transaction) -> Result<Box<dyn Content>, Reply> {
+        let Transaction { envelope, sender, helo, ledger } = transaction;
+        let keep = match peer.client {
+            Client::Unidentified(_) => Keep::Whole,
+            Client::Proven(_) | Client::Failed(_) => Keep::Nothing,
+        };
+        let record = ledger.record.attempt;
+        let intake = Intake::open(&self.node, &helo, Some(peer.ip()), &envelope, record, keep);
+        let (node, knock) = (self.node.clone(), peer.clone());
+        Ok(Box::new(Receiving { node, knock, envelope, sender, helo, ledger, intake }))
+    }
+}
+
+impl PeerGate {
+    async fn judge_sender(
+        &self,
+        peer: &Knock,
+        sender: &ReversePath,
+        ledger: &mut Ledger,
+    ) -> Result<Sender, Refusal> {
+        let live = self.node.live();
+        let account = peer.proven.as_ref().map_or_else(|| Account::of(peer.ip()), |p| Account::Key(p.key()));
+        self.node.inner.budgets.message(account)?;
+        let Some(address) = sender.address() else {
+            return match &peer.client {
+                Client::Failed(reason) => Err(Refusal::new(*reason, peer.detail.clone())),
+                Client::Unidentified(reason) if live.policy.lowest_floor() == Level::Mutual => {
+                    Err(Refusal::new(*reason, peer.detail.clone()))
+                }
+                Client::Unidentified(_) | Client::Proven(_) => Ok(Sender::Null),
+            };
+        };
+        let judged = judge_domain(&self.node, &live.policy, &peer.client, address.domain()).await;
+        ledger.judged(address.domain(), judged.discovery, judged.policy);
+        match judged.verdict {
+            Ok(allowed) => Ok(Sender::Judged(allowed)),
+            Err(refusal) if refusal.is_about_client() && !peer.detail.is_empty() => {
+                Err(Refusal::new(refusal.reason, peer.detail.clone()))
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    async fn judge_recipient(&self, address: &Address) -> Result<(), Refusal> {
+        let live = self.node.live();
+        if !live.config.node.domains.contains(address.domain()) {
+            let detail = format!("{} is no domain of this node", address.domain());
+            return Err(Refusal::new(Reason::RelayDenied, detail));
+        }
+        if live.config.environment.recipients == Recipients::Accept {
+            return Ok(());
+        }
+        match live.environment.recipient_known(address).await {
+            RecipientKnown::Known => Ok(()),
+            RecipientKnown::Unknown => {
+                Err(Refusal::new(Reason::RecipientUnknown, "the environment does not know the recipient"))
+            }
+            RecipientKnown::CannotTell => {
+                Err(Refusal::new(Reason::EnvironmentTemporary, "the environment cannot be asked now"))
+            }
+        }
+    }
+}
+
+pub(super) fn envelope(mail: &Mail) -> Envelope {
+    Envelope {
+        sender: mail.sender.clone(),
+        recipients: Vec::new(),
+        body: mail.body,
+        smtputf8: mail.smtputf8,
+        ret: mail.ret,
+        envid: mail.envid.clone(),
+    }
+}
+
+/// Content from a peer, on its way to acceptance.
+struct Receiving {
+    node: Node,
+    knock: Knock,
+    envelope: Envelope,
+    sender: Sender,
+    helo: String,
+    ledger: Ledger,
+    intake: Intake,
+}
+
+#[async_trait]
+impl Content for Receiving {
+    async fn write(&mut self, octets: &[u8]) -> Result<(), Reply> {
+        self.intake.write(octets).await.map_err(|refusal| self.ledger.refuse(&refusal))
+    }
+
+    async fn finish(self: Box<Self>) -> Result<Reply, Reply> {
+        let Self { node, knock, envelope, sender, helo, mut ledger, intake } = *self;
+        let ended = async {
+            let Complete { draft, header, kept } = intake.finish()?;
+            let content = kept.as_deref().unwrap_or_default();
+            let message = Message {
+                node: &node,
+                knock: &knock,
+                envelope: &envelope,
+                sender,
+                helo: &helo,
+                header,
+                content,
+            };
+            let proven = message.judge(&mut ledger).await?;
+            message.accept(draft, proven, &mut ledger).await
+        };
+        match ended.await {
+            Ok(accepted) => Ok(accepted_reply(&accepted)),
+            Err(refusal) => Err(ledger.refuse(&refusal)),
+        }
+    }
+
+    async fn abandon(mut self: Box<Self>, why: &Reply) {
+        self.ledger.abandon(why);
+    }
+}
+
+/// A message whose content is complete.
+struct Message<'a> {
+    node: &'a Node,
+    knock: &'a Knock,
+    envelope: &'a Envelope,
+    sender: Sender,
+    helo: &'a str,
+    header: HeaderFacts,
+    content: &'a [u8],
+}
+
+impl Message<'_> {
+    /// Does the content agree with who sent it (IDEN-013 to IDEN-016)?
+    async fn judge(&self, ledger: &mut Ledger) -> Result<Proven, Refusal> {
+        self.check_null_sender()?;
+        let domain = &self.header.from_domain;
+        let allowed = match self.judge_author(domain, ledger).await? {
+            Allowed::ByFrom => {
+                let detail = format!("the From: domain {domain} has no NTA record");
+                return Err(Refusal::new(Reason::SenderNotFederated, detail));
+            }
+            allowed => allowed,
+        };
+        self.check_return_path(domain)?;
+        self.check_sender_field(allowed, ledger).await?;
+        match allowed {
+            Allowed::Mutual => Ok(Proven::Mutual),
+            Allowed::ByMessage | Allowed::ByFrom => {
+                let results = self.judge_by_message(ledger).await?;
+                Ok(Proven::ByMessage(Box::new(results)))
+            }
+        }
+    }
+
+    fn check_null_sender(&self) -> Result<(), Refusal> {
+        if self.sender == Sender::Null && self.header.report.is_none() {
+            return Err(Refusal::new(
+                Reason::NullSenderNotReport,
+                "the null sender, and no multipart/report of delivery or disposition",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Judges the domain of `From:`, unless it is the one that MAIL FROM was judged for already.
+    async fn judge_author(&self, domain: &DomainName, ledger: &mut Ledger) -> Result<Allowed, Refusal> {
+        if let (Sender::Judged(allowed), Some(address)) = (self.sender, self.envelope.sender.address())
+            && address.domain() == domain
+        {
+            return Ok(allowed);
+        }
+        let live = self.node.live();
+        let judged = judge_domain(self.node, &live.policy, &self.knock.client, domain).await;
+        ledger.judged(domain, judged.discovery, judged.policy);
+        judged.verdict.map_err(|refusal| match refusal.reason {
+            Reason::ClientNotOfSender => Refusal::new(Reason::FromNotOfSender, refusal.detail),
+            _ => refusal,
+        })
+    }
+
+    /// A MAIL FROM domain without a record of its own must lie at or below the `From:` domain (bounce addresses).
+    fn check_return_path(&self, author: &DomainName) -> Result<(), Refusal> {
+        match (self.sender, self.envelope.sender.address()) {
+            (Sender::Judged(Allowed::ByFrom), Some(address)) if !address.domain().is_at_or_below(author) => {
+                let detail = format!("{} has no NTA record and is not below {author}", address.domain());
+                Err(Refusal::new(Reason::SenderNotFederated, detail))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// `Sender:` is bound as `From:` is (IDEN-014).
+    async fn check_sender_field(&self, author: Allowed, ledger: &mut Ledger) -> Result<(), Refusal> {
+        let Some(sender) = &self.header.sender else { return Ok(()) };
+        if sender.domain() == &self.header.from_domain {
+            return Ok(());
+        }
+        let not_bound = |detail: String| Refusal::new(Reason::FromNotOfSender, format!("Sender: {detail}"));
+        if author != Allowed::Mutual {
+            return Err(not_bound(format!("{} is not the From: domain", sender.domain())));
+        }
+        let live = self.node.live();
+        let judged = judge_domain(self.node, &live.policy, &self.knock.client, sender.domain()).await;
+        ledger.record.discovery.dns.extend(judged.discovery.dns);
+        match judged.verdict {
+            Ok(Allowed::Mutual) => Ok(()),
+            Ok(Allowed::ByMessage | Allowed::ByFrom) => {
+                Err(not_bound(format!("{} has no NTA record", sender.domain())))
+            }
+            Err(refusal) if refusal.reply().is_temporary() => Err(refusal),
+            Err(refusal) => Err(not_bound(refusal.detail)),
+        }
+    }
+
+    /// SPF, DKIM and DMARC (IDEN-016). Fails closed: the judge of messages is not connected yet.
+    async fn judge_by_message(&self, ledger: &mut Ledger) -> Result<MessageResults, Refusal> {
+        let size = self.content.len();
+        ledger.record.detail = Some(format!("{size} octets, sent by {}", self.helo));
+        Err(Refusal::new(
+            Reason::TrustDnsTemporary,
+            "this build cannot judge messages by SPF, DKIM and DMARC yet",
+        ))
+    }
+
+    /// Stores the message. Only after this there is anything to acknowledge.
+    async fn accept(&self, draft: Draft, proven: Proven, ledger: &mut Ledger) -> Result<Accepted, Refusal> {
+        let domain = &self.header.from_domain;
+        let record = &mut ledger.record;
+        record.assurance = Some(proven.level());
+        record.digest = Some(draft.received_digest());
+        record.size = Some(draft.size());
+        record.message = Some(draft.message());
+        record.trust.get_or_insert_default().from_domain = Some(domain.clone());
+        let arrival = self.arrival(&proven, domain, record.attempt);
+        let routes = vec![(Route::Environment, (0..self.envelope.recipients.len()).collect())];
+        let record = Some(ledger.accept());
+        let message =
+            NewMessage { envelope: self.envelope.clone(), routes, arrival, origin: Origin::Peer, record };
+        let accepted = draft.accept(message).await.inspect_err(|_| ledger.reopen())?;
+        self.node.inner.observer.attempt_ended(&ledger.record);
+        Ok(accepted)
+    }
+
+    /// What the hand-off needs to know, and tell.
+    fn arrival(&self, proven: &Proven, domain: &DomainName, record: AttemptId) -> Arrival {
+        let live = self.node.live();
+        let by = &live.config.node.name;
+        let names = self.knock.names();
+        let proof = match (proven, self.knock.rule()) {
+            (Proven::Mutual, Some(rule)) => Proof::Client { rule, names },
+            _ => Proof::Message,
+        };
+        let level = proven.level();
+        let message = proven.results();
+        let results = authentication_results(&ResultsFacts { authserv_id: by, level, domain, message });
+        let assurance = federation_assurance(&AssuranceFacts { proof, domain, by, record });
+        Arrival {
+            level: Some(level),
+            rule: self.knock.rule(),
+            domain: Some(domain.clone()),
+            names: names.to_vec(),
+            address: Some(self.knock.ip()),
+            handoff_fields: vec![results.into_pair(), assurance.into_pair()],
+        }
+    }
+}
+
+/// On what the level of a message rests.
+enum Proven {
+    /// The client's key.
+    Mutual,
+    /// The message itself.
+    ByMessage(Box<MessageResults>),
+}
+
+impl Proven {
+    const fn level(&self) -> Level {
+        match self {
+            Self::Mutual => Level::Mutual,
+            Self::ByMessage(_) => Level::Nta7516,
+        }
+    }
+
+    fn results(&self) -> Option<&MessageResults> {
+        match self {
+            Self::Mutual => None,
+            Self::ByMessage(results) => Some(results),
+        }
+    }
+}

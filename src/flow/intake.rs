@@ -1,0 +1,102 @@
+//! Content on its way into the spool, with its header section read as it passes.
+
+use std::net::IpAddr;
+
+use super::node::Node;
+use super::refusal::Refusal;
+use crate::model::{AttemptId, Envelope};
+use crate::spool::{Accepted, Draft, SpoolError};
+use crate::transport::smtp::Reply;
+use crate::trust::{
+    GivenName, HeaderFacts, HeaderFault, HeaderLimits, HeaderWatch, ReceivedFacts, WithProtocol, received,
+};
+
+/// Whether the content must also stand in memory, because the message itself has to prove its sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// Whole, up to the message size limit.
+    Whole,
+    /// Only the header section; memory stays flat.
+    Nothing,
+}
+
+/// Content being received.
+pub(super) struct Intake {
+    draft: Draft,
+    watch: HeaderWatch,
+    kept: Option<Vec<u8>>,
+}
+
+/// Content that is complete.
+pub(super) struct Complete {
+    pub(super) draft: Draft,
+    pub(super) header: HeaderFacts,
+    pub(super) kept: Option<Vec<u8>>,
+}
+
+impl Intake {
+    /// Opens a draft with our trace field on top. `address` is left out where it is of no use to anybody outside.
+    pub(super) fn open(
+        node: &Node,
+        helo: &str,
+        address: Option<IpAddr>,
+        envelope: &Envelope,
+        record: AttemptId,
+        keep: Keep,
+    ) -> Self {
+        let live = node.live();
+        let limits = &live.config.limits;
+        let with = if envelope.smtputf8 { WithProtocol::Utf8Smtps } else { WithProtocol::Esmtps };
+        let field = received(&ReceivedFacts {
+            client: &GivenName::read(helo),
+            address,
+            by: &live.config.node.name,
+            with,
+            record,
+            at: node.inner.world.now(),
+        });
+        let watch = HeaderWatch::new(HeaderLimits {
+            octets: count(limits.header_octets),
+            fields: count(limits.header_fields),
+            received: count(limits.received_fields),
+        });
+        let kept = (keep == Keep::Whole).then(Vec::new);
+        let message = node.inner.world.message_id();
+        Self { draft: node.inner.spool.draft(message, field.to_string().as_bytes()), watch, kept }
+    }
+
+    /// The next octets.
+    pub(super) async fn write(&mut self, octets: &[u8]) -> Result<(), Refusal> {
+        self.watch.push(octets)?;
+        if let Some(kept) = &mut self.kept {
+            kept.extend_from_slice(octets);
+        }
+        Ok(self.draft.write(octets).await?)
+    }
+
+    /// No more octets.
+    pub(super) fn finish(self) -> Result<Complete, Refusal> {
+        Ok(Complete { header: self.watch.finish()?, draft: self.draft, kept: self.kept })
+    }
+}
+
+fn count(limit: u64) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+impl From<HeaderFault> for Refusal {
+    fn from(fault: HeaderFault) -> Self {
+        Self { reason: fault.reason, detail: fault.detail }
+    }
+}
+
+impl From<SpoolError> for Refusal {
+    fn from(error: SpoolError) -> Self {
+        Self { reason: error.reason(), detail: error.to_string() }
+    }
+}
+
+/// The positive reply: given only when there is an [`Accepted`], which only the spool makes.
+pub(super) fn accepted_reply(accepted: &Accepted) -> Reply {
+    Reply::sanitised(250, (2, 0, 0), &format!("accepted as {}", accepted.message()))
+}

@@ -1,0 +1,119 @@
+//! Mail to another provider: find, decide, reach, send, record.
+
+use jiff::Timestamp;
+
+use super::disposition::{Ends, disposition};
+use super::node::Node;
+use super::refusal::Refusal;
+use super::road::Reached;
+use crate::model::{ContentLeft, DecisionRecord, Direction, DomainName, Reason};
+use crate::policy::Outbound;
+use crate::spool::{Attempt, Fate, Note, SpoolError};
+use crate::transport::smtp::dialogue::{Content, RecipientReply, Settled, Transfer, TransferError};
+
+/// One attempt to deliver, from its intent (on disk already) to its end.
+///
+/// # Errors
+/// The spool is broken; the attempt is `unknown` after a restart.
+pub(super) async fn deliver(node: &Node, attempt: Attempt, domain: &DomainName) -> Result<(), SpoolError> {
+    let mut record = begin(&attempt);
+    let mut ends = Ends::new(&attempt);
+    match go(node, &attempt, domain, &mut record, &mut ends).await {
+        Ok(()) => ends.conclude(&mut record),
+        Err(refusal) => ends.refuse(&refusal, &mut record),
+    }
+    node.conclude(attempt, record, ends).await
+}
+
+fn begin(attempt: &Attempt) -> DecisionRecord {
+    let mut record = DecisionRecord::begin(attempt.id(), Direction::Outbound, attempt.started());
+    record.message = Some(attempt.message());
+    record.digest = Some(attempt.content().digest);
+    record.size = Some(attempt.content().size);
+    record.sender = Some(attempt.envelope().sender.to_string());
+    record
+}
+
+/// Host after host, until one has given its verdict.
+async fn go(
+    node: &Node,
+    attempt: &Attempt,
+    domain: &DomainName,
+    record: &mut DecisionRecord,
+    ends: &mut Ends,
+) -> Result<(), Refusal> {
+    let live = node.live();
+    let mut road = live.roads.find(domain, record).await?;
+    let mut heard = None;
+    loop {
+        let reached = match live.roads.next(&mut road, record).await {
+            Ok(reached) => reached,
+            // What the last host said outweighs that no other could be reached.
+            Err(refusal) => return heard.unwrap_or(Err(refusal)),
+        };
+        let host = record.hosts[reached.entry].host.clone();
+        let (replies, left, verdict) = match offer(node, attempt, reached, record).await? {
+            Ok(transfer) => (transfer.recipients, transfer.content_left, Ok(())),
+            Err(TransferError { error, settled }) => {
+                let refusal = Refusal::new(error.reason(), error.to_string());
+                (settled, error.content_left(), Err(refusal))
+            }
+        };
+        record.content_left = record.content_left.max(left);
+        ends.settle(&replies, &host, node.inner.world.now());
+        let next_may_differ = match &verdict {
+            Ok(()) => true,
+            Err(refusal) => disposition(refusal.reason) == Outbound::NextHost,
+        };
+        // After content may have left, another host could only make a duplicate certain.
+        if record.content_left != ContentLeft::Never || !next_may_differ || ends.nobody_pending() {
+            return verdict;
+        }
+        heard = Some(verdict);
+    }
+}
+
+/// Offers the message on one link.
+async fn offer(
+    node: &Node,
+    attempt: &Attempt,
+    reached: Reached,
+    record: &mut DecisionRecord,
+) -> Result<Result<Transfer, TransferError>, Refusal> {
+    let Reached { mut session, key, entry } = reached;
+    let mut reader = node.inner.spool.content(attempt.message()).await?;
+    let content = Content { reader: &mut reader, size: attempt.content().size };
+    let outcome = session.send(&attempt.pending_envelope(), content).await;
+    record.hosts[entry] = session.facts().clone();
+    node.live().roads.pool.keep(key, session).await;
+    Ok(outcome)
+}
+
+impl Ends {
+    /// Enters what a host said about recipients.
+    fn settle(&mut self, replies: &[RecipientReply], host: &str, at: Timestamp) {
+        for reply in replies {
+            let fate = match reply.settled {
+                Settled::Taken => Fate::Delivered,
+                Settled::Later => Fate::Pending,
+                Settled::Refused => Fate::Failed,
+            };
+            let reason = match reply.settled {
+                Settled::Taken => None,
+                Settled::Later => Some(Reason::PeerTemporary),
+                Settled::Refused => Some(Reason::PeerPermanent),
+            };
+            self.set(
+                &reply.address,
+                fate,
+                Note {
+                    at,
+                    reason,
+                    code: Some(reply.reply.code_text()),
+                    text: reply.reply.lines().first().cloned(),
+                    host: Some(host.to_owned()),
+                },
+            );
+        }
+    }
+}
