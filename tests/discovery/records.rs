@@ -96,11 +96,11 @@ async fn t35_addresses_inside_our_own_network_are_not_connected_to() {
     let anchors = Anchors::from_text(&dns.anchor_ds()).unwrap();
     let settings = settings(dns.addr(), Trust::Validate(anchors), AddressRule::PublicOnly);
     let discovery = Discovery::start(settings, world(ManualClock::at(Timestamp::now()))).await.unwrap();
-    for index in 0..all.len() {
+    for (index, address) in all.iter().enumerate() {
         let host = host(&format!("h{index}.a.nl"));
         let problem = discovery.candidate(&host, 25, &mut Trace::new()).await.unwrap_err();
-        assert_eq!(problem.reason, Reason::HostAddressForbidden, "{}", all[index]);
-        assert!(problem.detail.contains(all[index]), "{problem}");
+        assert_eq!(problem.reason, Reason::HostAddressForbidden, "{address}");
+        assert!(problem.detail.contains(address), "{problem}");
     }
     let mixed = discovery.candidate(&host("mixed.a.nl"), 25, &mut Trace::new()).await.unwrap();
     assert_eq!(mixed.addresses, ["9.9.9.9".parse::<std::net::IpAddr>().unwrap()]);
