@@ -122,3 +122,126 @@ impl SecureDns for CachedDns {
         self.inner.forget();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::dns::{Absence, RecordType, Records};
+    use super::*;
+    use crate::world::ManualClock;
+
+    /// Gives the same result each time, and counts.
+    struct Always {
+        result: Result<Answer, DnsTrouble>,
+        asked: Arc<AtomicUsize>,
+        /// Where given, each answer waits for a permit.
+        gate: Option<Arc<tokio::sync::Semaphore>>,
+    }
+
+    #[async_trait]
+    impl SecureDns for Always {
+        async fn query(&self, _: &Question) -> Result<Answer, DnsTrouble> {
+            self.asked.fetch_add(1, Ordering::SeqCst);
+            if let Some(gate) = &self.gate {
+                gate.acquire().await.unwrap().forget();
+            }
+            self.result.clone()
+        }
+
+        fn forget(&self) {}
+    }
+
+    const START: &str = "2026-11-22T12:00:00Z";
+
+    fn answer(
+        verdict: Verdict,
+        content: Content,
+        ttl: u64,
+        proven_for: Option<i64>,
+    ) -> Result<Answer, DnsTrouble> {
+        let start: Timestamp = START.parse().unwrap();
+        Ok(Answer {
+            verdict,
+            content,
+            aliases: Vec::new(),
+            ttl: Duration::from_secs(ttl),
+            proven_until: proven_for.map(|seconds| start + SignedDuration::from_secs(seconds)),
+            cached: false,
+        })
+    }
+
+    fn address() -> Content {
+        Content::Records(Records::A(vec![[192, 0, 2, 1].into()]))
+    }
+
+    fn question() -> Question {
+        Question::strict("a.nl".parse().unwrap(), RecordType::A)
+    }
+
+    /// For how many seconds the result is repeated without asking again.
+    async fn kept(result: Result<Answer, DnsTrouble>) -> u64 {
+        let clock = ManualClock::at(START.parse().unwrap());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let inner = Box::new(Always { result, asked: asked.clone(), gate: None });
+        let cache = CachedDns::new(inner, CacheSettings::default(), clock.clone());
+        let _ = cache.query(&question()).await;
+        for second in 0..10_000 {
+            if cache.query(&question()).await.is_ok_and(|answer| !answer.cached)
+                || asked.load(Ordering::SeqCst) > 1
+            {
+                return second;
+            }
+            clock.advance(1000);
+        }
+        u64::MAX
+    }
+
+    /// Proves: +DNS-008 -DNS-008 +DNS-010 -DNS-010
+    #[tokio::test]
+    async fn how_long_each_kind_of_result_is_kept() {
+        let secure = |ttl, proven_for| answer(Verdict::Secure, address(), ttl, proven_for);
+        let none = || Content::Absent(Absence::Type);
+        let trouble = |kind| Err(DnsTrouble::new(kind, "for the test"));
+        for (what, result, seconds) in [
+            ("its ttl", secure(60, Some(100_000)), 60),
+            ("the floor", secure(0, Some(100_000)), 5),
+            ("the ceiling", secure(86_400, Some(100_000)), 3600),
+            ("the end of its signatures", secure(60, Some(7)), 7),
+            ("the end of its signatures, under the floor", secure(1, Some(2)), 2),
+            ("not at all: its signatures have ended", secure(60, Some(-1)), 0),
+            ("insecure records", answer(Verdict::Insecure, address(), 60, None), 60),
+            ("proven absence", answer(Verdict::Secure, none(), 60, Some(100_000)), 60),
+            ("proven absence, cut", answer(Verdict::Secure, none(), 86_400, Some(100_000)), 900),
+            ("absence without proof", answer(Verdict::Insecure, none(), 86_400, None), 5),
+            ("trouble", trouble(TroubleKind::Bogus), 5),
+            ("the root's trouble", trouble(TroubleKind::RootKey), 0),
+        ] {
+            assert_eq!(kept(result).await, seconds, "{what}");
+        }
+    }
+
+    #[tokio::test]
+    async fn those_who_ask_at_once_share_one_question() {
+        let (asked, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(tokio::sync::Semaphore::new(0)));
+        let result = answer(Verdict::Secure, address(), 60, None);
+        let inner = Box::new(Always { result, asked: asked.clone(), gate: Some(gate.clone()) });
+        let clock = ManualClock::at(START.parse().unwrap());
+        let cache = Arc::new(CachedDns::new(inner, CacheSettings::default(), clock));
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..20 {
+            let cache = cache.clone();
+            tasks.spawn(async move { cache.query(&question()).await.is_ok() });
+        }
+        tokio::task::yield_now().await;
+        gate.add_permits(1);
+        assert!(tasks.join_all().await.into_iter().all(|good| good));
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        // After a reload everything is asked again.
+        cache.forget();
+        gate.add_permits(1);
+        cache.query(&question()).await.unwrap();
+        assert_eq!(asked.load(Ordering::SeqCst), 2);
+    }
+}

@@ -315,3 +315,112 @@ pub(super) fn typed(rtype: RecordType, records: &[Rr]) -> Result<Records, DnsTro
         ),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use domain::base::Ttl;
+    use domain::rdata::{Cname, Dname};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn owner(text: &str) -> Name<Bytes> {
+        Name::bytes_from_str(text).unwrap()
+    }
+
+    fn now() -> Timestamp {
+        "2026-11-22T12:00:00Z".parse().unwrap()
+    }
+
+    /// A reply that holds these aliases: owner, whether DNAME, target.
+    fn reply(aliases: &[(&str, bool, &str)]) -> Reply {
+        let mut builder = MessageBuilder::new_vec().question();
+        builder.push((owner("x.a.nl"), Rtype::A)).unwrap();
+        let mut builder = builder.answer();
+        for (from, is_dname, to) in aliases {
+            let (from, to) = (owner(from), owner(to));
+            let pushed = if *is_dname {
+                builder.push((from, Class::IN, Ttl::HOUR, Dname::new(to)))
+            } else {
+                builder.push((from, Class::IN, Ttl::HOUR, Cname::new(to)))
+            };
+            pushed.unwrap();
+        }
+        let octets = Bytes::from(builder.into_message().into_octets());
+        Reply::read(&Message::from_octets(octets).unwrap(), now()).unwrap()
+    }
+
+    fn target(aliases: &[(&str, bool, &str)], name: &str) -> Option<(String, Rtype)> {
+        match reply(aliases).find(&owner(name), Rtype::A).unwrap() {
+            Found::Alias(alias) => Some((alias.target.to_string(), alias.rtype)),
+            _ => None,
+        }
+    }
+
+    /// Proves: +DNS-004
+    #[test]
+    fn a_dname_is_applied_here_and_its_unsigned_cname_is_not_believed() {
+        let dname = ("a.nl", true, "b.example");
+        let cname = Some(("b.nl".to_owned(), Rtype::CNAME));
+        let applied = Some(("x.b.example".to_owned(), Rtype::DNAME));
+        assert_eq!(target(&[dname], "x.a.nl"), applied);
+        assert_eq!(target(&[dname], "y.x.A.nl"), Some(("y.x.b.example".into(), Rtype::DNAME)));
+        assert_eq!(target(&[dname, ("x.a.nl", false, "evil.nl")], "x.a.nl"), applied);
+        assert_eq!(target(&[dname], "a.nl"), None, "not at its own name");
+        assert_eq!(target(&[dname], "xa.nl"), None);
+        assert_eq!(target(&[("x.a.nl", false, "b.nl")], "x.a.nl"), cname);
+        assert_eq!(target(&[("y.a.nl", false, "b.nl")], "x.a.nl"), None);
+        let two = reply(&[("x.a.nl", false, "b.nl"), ("x.a.nl", false, "c.nl")]);
+        assert!(two.find(&owner("x.a.nl"), Rtype::A).is_err());
+        let long = vec!["a".repeat(60); 4].join(".");
+        let too_long =
+            reply(&[("a.nl", true, &long)]).find(&owner(&format!("{}.a.nl", "x".repeat(60))), Rtype::A);
+        assert!(too_long.is_err());
+    }
+
+    #[test]
+    fn dates_of_signatures_are_serial_numbers() {
+        let second = u32::try_from(now().as_second()).unwrap();
+        assert!(in_dates(second, second, now()));
+        assert!(in_dates(second - 1000, second + 1000, now()));
+        assert!(!in_dates(second + 1, second + 1000, now()));
+        assert!(!in_dates(second - 1000, second - 1, now()));
+        // In 2106 the numbers begin anew.
+        let late: Timestamp = "2106-02-07T06:28:14Z".parse().unwrap();
+        assert!(in_dates(u32::MAX - 100, 100, late));
+        assert_eq!(expiry(100, late).as_second(), (1 << 32) + 100);
+    }
+
+    proptest! {
+        /// Whatever a resolver sends is read, searched and put together again, or refused.
+        ///
+        /// Proves: -DNS-002
+        #[test]
+        fn any_octets_are_no_panic(
+            mut octets in prop::collection::vec(any::<u8>(), 12..300),
+            shaped in any::<bool>(),
+            rtype in 0usize..5,
+        ) {
+            if shaped {
+                // One record, at the root and of a type that is asked for; the rest is chance.
+                let code = [1u8, 28, 15, 16, 52][rtype];
+                let length = u8::try_from(octets.len().saturating_sub(23)).unwrap_or(255);
+                octets[..12].copy_from_slice(&[0, 0, 0x80, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
+                let head = [0, 0, code, 0, 1, 0, 0, 0, 9, 0, length];
+                octets.iter_mut().skip(12).zip(head).for_each(|(octet, head)| *octet = head);
+            }
+            let message = Message::from_octets(Bytes::from(octets)).unwrap();
+            let rtype = [RecordType::A, RecordType::Aaaa, RecordType::Mx, RecordType::Txt, RecordType::Tlsa][rtype];
+            if let Ok(reply) = Reply::read(&message, now()) {
+                for name in [Name::root_bytes(), owner("a.nl")] {
+                    if let Ok(Found::Records(group)) = reply.find(&name, rtype.wire()) {
+                        let _ = typed(rtype, &group.records);
+                        let _ = lifetime(&group.records, &reply.proofs(), now());
+                    }
+                    let _ = reply.screened(&name, rtype.wire());
+                }
+            }
+        }
+    }
+}
