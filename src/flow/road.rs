@@ -7,12 +7,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::refusal::Refusal;
-use crate::config::Config;
+use crate::config::{Config, Identity};
 use crate::discovery::{Candidate, Discovery, Federation, Finding, Host, Trace};
-use crate::model::{DecisionRecord, DomainName, HostFacts, Level, PolicyFacts, Reason};
+use crate::model::{DecisionRecord, DomainName, HostFacts, PolicyFacts, Reason};
 use crate::policy::{Policy, Terms};
 use crate::transport::smtp::client::{ClientSettings, LinkKey, Pool, Session, connect};
-use crate::transport::tls::ClientTls;
+use crate::transport::tls::{
+    Authorities, ClientJudgement, ClientRule, ClientTls, Pins, Presented, judge_client,
+};
 use crate::world::World;
 
 /// What it takes to reach peers.
@@ -97,7 +99,7 @@ impl Roads {
             let candidate = self.candidate(&host, &mut trace).await;
             record.discovery.dns.extend(trace.into_facts());
             let failure = match candidate {
-                Ok(candidate) => match self.reach(&candidate, road.terms.floor, record).await {
+                Ok(candidate) => match self.reach(&candidate, &road.terms, record).await {
                     Ok(reached) => return Ok(reached),
                     Err(failure) => failure,
                 },
@@ -169,35 +171,32 @@ impl Roads {
     async fn reach(
         &self,
         candidate: &Candidate,
-        floor: Level,
+        terms: &Terms,
         record: &mut DecisionRecord,
     ) -> Result<Reached, Refusal> {
         let mut failure = None;
         for &address in &candidate.addresses {
-            let key = LinkKey::new(candidate, address, floor, &self.tls);
+            let key = LinkKey::new(candidate, address, terms.floor, &self.tls);
             let session = match self.pool.take(&key).await {
                 Some(session) => Ok(session),
                 None => connect(candidate, address, &self.client, &self.tls, self.world.now()).await,
             };
             let entry = record.hosts.len();
             match session {
-                Ok(session) if session.level() >= floor => {
-                    record.hosts.push(session.facts().clone());
-                    record.assurance = Some(session.level());
-                    return Ok(Reached { session, key, entry });
-                }
-                Ok(session) => {
-                    let reason = Reason::ClientCertificateNotRequested;
-                    let detail = format!("this link reaches {}, the floor is {floor}", session.level());
-                    let facts = session.facts().clone();
-                    record.hosts.push(HostFacts {
-                        reason: Some(reason),
-                        detail: Some(detail.clone()),
-                        ..facts
-                    });
-                    session.quit().await;
-                    failure.get_or_insert(Refusal::new(reason, detail));
-                }
+                Ok(session) => match self.meets(terms, &session, candidate) {
+                    Ok(()) => {
+                        record.hosts.push(session.facts().clone());
+                        record.assurance = Some(session.level());
+                        return Ok(Reached { session, key, entry });
+                    }
+                    Err(refusal) => {
+                        let reason = Some(refusal.reason);
+                        let detail = Some(refusal.detail.clone());
+                        record.hosts.push(HostFacts { reason, detail, ..session.facts().clone() });
+                        session.quit().await;
+                        failure.get_or_insert(refusal);
+                    }
+                },
                 Err(error) => {
                     failure.get_or_insert(Refusal::new(error.reason(), error.to_string()));
                     record.hosts.push(error.into_facts());
@@ -205,6 +204,35 @@ impl Roads {
             }
         }
         Err(failure.unwrap_or_else(|| Refusal::new(Reason::HostNoAddress, "no address")))
+    }
+
+    /// Whether a link that DANE authenticated meets the terms: its level, and the key that is configured for this peer.
+    fn meets(&self, terms: &Terms, session: &Session, candidate: &Candidate) -> Result<(), Refusal> {
+        if session.level() < terms.floor {
+            let detail = format!("this link reaches {}, the floor is {}", session.level(), terms.floor);
+            return Err(Refusal::new(Reason::ClientCertificateNotRequested, detail));
+        }
+        let shown = Presented::from_handshake(session.handshake());
+        let (names, now) = ([candidate.host.name.clone()], self.world.now());
+        let judgement = match terms.identity() {
+            Identity::Dane => return Ok(()),
+            Identity::Pinned(keys) => {
+                judge_client(&shown, ClientRule::Pinned(&Pins::new(keys.clone()), &names), now)
+            }
+            Identity::FederationCa(roots) => match Authorities::from_der(roots) {
+                Ok(roots) => judge_client(&shown, ClientRule::FederationCa(&roots, &names), now),
+                Err(error) => return Err(Refusal::new(Reason::LocalFault, error.to_string())),
+            },
+        };
+        match judgement {
+            ClientJudgement::Proven(_) => Ok(()),
+            ClientJudgement::Temporary(detail) | ClientJudgement::Failed(_, detail) => {
+                Err(Refusal::new(Reason::PinMismatch, detail))
+            }
+            ClientJudgement::Absent | ClientJudgement::Unclaimed => {
+                Err(Refusal::new(Reason::PinMismatch, "the server shows no certificate that can be judged"))
+            }
+        }
     }
 }
 

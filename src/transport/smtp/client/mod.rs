@@ -35,7 +35,7 @@ use crate::transport::VerifiedPeer;
 use crate::transport::smtp::dialogue::{
     Content, Dialect, Dialogue, DialogueError, Fault, Link, Step, StepLimits, Transfer, TransferError, reach,
 };
-use crate::transport::tls::{ClientTls, OwnCertificate, ServerProof};
+use crate::transport::tls::{ClientTls, HandshakeFacts, OwnCertificate, ServerProof};
 
 /// How we appear to peers, and how patient we are.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ pub struct Session {
     dialogue: Dialogue<Link>,
     facts: HostFacts,
     server: VerifiedPeer,
-    own: OwnCertificate,
+    handshake: HandshakeFacts,
     messages: u32,
 }
 
@@ -148,13 +148,13 @@ where
     record.authenticated_by = Some(secured.peer.evidence().to_owned());
     facts.tls = Some(record);
     facts.proven_names = secured.peer.names().to_vec();
-    let own = secured.facts.own_certificate().clone();
+    let handshake = secured.facts;
     let link: Link = Box::new(secured.stream);
     let dialogue = Dialogue::resume(link, Dialect::Esmtp, &settings.name, limits).await?;
     facts.ehlo = dialogue.capabilities().lines();
-    facts.peer_confirmed = confirmation::read(dialogue.capabilities(), &own);
+    facts.peer_confirmed = confirmation::read(dialogue.capabilities(), handshake.own_certificate());
     facts.step = Some(Step::HelloSecured.as_str().to_owned());
-    Ok(Session { dialogue, facts: facts.clone(), server: secured.peer, own, messages: 0 })
+    Ok(Session { dialogue, facts: facts.clone(), server: secured.peer, handshake, messages: 0 })
 }
 
 impl Session {
@@ -173,13 +173,20 @@ impl Session {
     /// What became of our certificate.
     #[must_use]
     pub const fn own_certificate(&self) -> &OwnCertificate {
-        &self.own
+        self.handshake.own_certificate()
+    }
+
+    /// What TLS agreed on, and the certificates the server showed: for a rule that our configuration adds to DANE
+    /// (IDEN-012).
+    #[must_use]
+    pub const fn handshake(&self) -> &HandshakeFacts {
+        &self.handshake
     }
 
     /// The level of this link: `mutual` when the server asked for our certificate and we sent it (IDEN-003).
     #[must_use]
     pub const fn level(&self) -> Level {
-        match self.own {
+        match self.handshake.own_certificate() {
             OwnCertificate::Sent(_) => Level::Mutual,
             _ => Level::Nta7516,
         }
