@@ -23,12 +23,12 @@ use serde::{Deserialize, Serialize};
 use crate::dns::{Denial, Fault};
 pub use plan::{Placed, Plan, PlanError};
 
-/// The default topology.
-const THREE_PROVIDERS: &str = include_str!("../../topologies/three-providers.toml");
-/// One provider for every fault.
-const FAULTS: &str = include_str!("../../topologies/faults.toml");
-/// The root's key is not the published one.
-const ROOT_ROLLED: &str = include_str!("../../topologies/root-rolled.toml");
+/// The topologies that come with this program, by name. The first one is the default.
+const BUILT_IN: [(&str, &str); 3] = [
+    ("three-providers", include_str!("../../topologies/three-providers.toml")),
+    ("faults", include_str!("../../topologies/faults.toml")),
+    ("root-rolled", include_str!("../../topologies/root-rolled.toml")),
+];
 
 /// Most providers in one topology: each has ten of the run's addresses.
 const PROVIDERS_MAX: usize = 24;
@@ -153,8 +153,6 @@ pub enum IdentityRule {
     Dane,
     /// Configured digests of their keys.
     Pinned,
-    /// A configured private authority.
-    FederationCa,
 }
 
 /// What the NTA record of a provider's domains says.
@@ -295,28 +293,33 @@ impl std::str::FromStr for Topology {
 }
 
 impl Topology {
-    /// Three providers with everything in order.
+    /// Names of the topologies that come with this program, the default one first.
+    pub fn built_in_names() -> impl Iterator<Item = &'static str> {
+        BUILT_IN.iter().map(|(name, _)| *name)
+    }
+
+    /// The topology of that name that comes with this program.
     ///
     /// # Panics
-    /// Never: a test reads it.
+    /// Never: a test reads all of them.
+    pub fn built_in(name: &str) -> Option<Self> {
+        let (_, text) = BUILT_IN.iter().find(|(known, _)| *known == name)?;
+        Some(text.parse().expect("the built-in topologies are read by a test"))
+    }
+
+    /// Three providers with everything in order: the default.
     pub fn three_providers() -> Self {
-        built_in(THREE_PROVIDERS)
+        named("three-providers")
     }
 
     /// One provider for every fault.
-    ///
-    /// # Panics
-    /// Never: a test reads it.
     pub fn faults() -> Self {
-        built_in(FAULTS)
+        named("faults")
     }
 
     /// A tree whose root is signed with another key than the published anchor.
-    ///
-    /// # Panics
-    /// Never: a test reads it.
     pub fn root_rolled() -> Self {
-        built_in(ROOT_ROLLED)
+        named("root-rolled")
     }
 
     /// All messages with what is expected of them: those of every pair, then the ones listed.
@@ -437,8 +440,8 @@ impl Topology {
     }
 }
 
-fn built_in(text: &str) -> Topology {
-    text.parse().expect("the built-in topologies are read by a test")
+fn named(name: &str) -> Topology {
+    Topology::built_in(name).expect("the name stands in the table")
 }
 
 fn wrong<T>(place: &str, why: String) -> Result<T, TopologyError> {

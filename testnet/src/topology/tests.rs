@@ -29,7 +29,7 @@ trouble = "unsigned"
 #[test]
 fn the_built_in_topologies_are_good_and_name_reasons_of_the_spec() {
     let table = include_str!("../../../spec/05-failures.md");
-    for topology in [Topology::three_providers(), Topology::faults(), Topology::root_rolled()] {
+    for topology in Topology::built_in_names().filter_map(Topology::built_in) {
         for message in topology.expected() {
             let reason = message.expect.reason();
             assert!(reason.is_none_or(|word| table.contains(&format!("| `{word}` |"))), "{message:?}");
@@ -118,4 +118,12 @@ fn a_plan_gives_each_host_its_address_and_records() {
     for name in ["b.nl.", "clinic-b.nl.", "nta.b.nl.", "_2525._tcp.nta.b.nl.", "_smtp-client.nta.b.nl."] {
         assert!(names.iter().any(|there| there == name), "{name} in {names:?}");
     }
+}
+
+#[test]
+fn built_in_topologies_have_names() {
+    assert_eq!(Topology::built_in_names().next(), Some("three-providers"));
+    assert_eq!(Topology::built_in("faults"), Some(Topology::faults()));
+    assert_eq!(Topology::built_in("root-rolled"), Some(Topology::root_rolled()));
+    assert_eq!(Topology::built_in("Faults"), None);
 }
