@@ -25,8 +25,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Reply {
     /// The three digits.
     pub code: u16,
-    /// The lines without codes, joined by blanks.
-    pub text: String,
+    /// The lines without codes.
+    pub lines: Vec<String>,
+}
+
+impl Reply {
+    /// The lines, joined by blanks.
+    pub fn text(&self) -> String {
+        self.lines.join(" ")
+    }
 }
 
 /// What became of an offered message.
@@ -38,37 +45,56 @@ pub struct Offered {
     pub reply: Reply,
 }
 
-/// A session with a server.
-pub struct Client<S> {
-    stream: BufStream<S>,
+/// Where to connect to, and as whom.
+pub struct Call<'a> {
+    /// The server's address.
+    pub address: SocketAddr,
+    /// The server's name, for SNI.
+    pub server: &'a str,
+    /// What to say in EHLO.
+    pub helo: &'a str,
+    /// The client certificate, if any.
+    pub identity: Option<&'a Identity>,
 }
 
-/// Connects, does STARTTLS with `identity` as client certificate if there is one, and says EHLO again.
+/// A session with a server, inside TLS.
+pub struct Client<S> {
+    stream: BufStream<S>,
+    /// The EHLO keywords the server offers inside TLS, without its greeting.
+    keywords: Vec<String>,
+}
+
+/// Connects, does STARTTLS, and says EHLO again.
 ///
 /// # Errors
 /// The server does not get as far.
 pub async fn connect(
-    address: SocketAddr,
-    name: &str,
-    identity: Option<&Identity>,
+    call: &Call<'_>,
 ) -> Result<Client<tokio_rustls::client::TlsStream<TcpStream>>, NetError> {
+    let Call { address, server, helo, identity } = *call;
     let stream = TcpStream::connect(address).await.map_err(NetError::machine(format!("{address}")))?;
-    let mut clear = Client { stream: BufStream::new(stream) };
+    let mut clear = Client { stream: BufStream::new(stream), keywords: Vec::new() };
     clear.expect("", 220).await?;
-    clear.expect(&format!("EHLO {name}"), 250).await?;
+    clear.expect(&format!("EHLO {helo}"), 250).await?;
     clear.expect("STARTTLS", 220).await?;
     let connector = TlsConnector::from(Arc::new(config(identity)?));
-    let host = ServerName::try_from("server.invalid").map_err(NetError::machine("a constant name"))?;
-    let stream = connector
-        .connect(host, clear.stream.into_inner())
+    let name = ServerName::try_from(server.to_owned()).map_err(NetError::machine(server))?;
+    let handshake = connector.connect(name, clear.stream.into_inner());
+    let stream = timeout(PATIENCE, handshake)
         .await
+        .map_err(|_| late("the TLS handshake"))?
         .map_err(NetError::machine(format!("TLS with {address}")))?;
-    let mut client = Client { stream: BufStream::new(stream) };
-    client.expect(&format!("EHLO {name}"), 250).await?;
+    let mut client = Client { stream: BufStream::new(stream), keywords: Vec::new() };
+    client.keywords = client.expect(&format!("EHLO {helo}"), 250).await?.lines.split_off(1);
     Ok(client)
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    /// The EHLO keywords the server offers inside TLS.
+    pub fn keywords(&self) -> &[String] {
+        &self.keywords
+    }
+
     /// Offers a message to one recipient, and says good-bye.
     ///
     /// # Errors
@@ -94,7 +120,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
                 Offered { step: "content", reply: self.reply().await? }
             }
         };
-        self.command("QUIT").await?;
+        // The verdict is there; a server that hangs up first changes nothing in it.
+        let _ = self.command("QUIT").await;
         Ok(offered)
     }
 
@@ -105,7 +132,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         }
         Err(NetError::Machine {
             what: if command.is_empty() { "greeting".to_owned() } else { command.to_owned() },
-            why: format!("{} {}", reply.code, reply.text),
+            why: format!("{} {}", reply.code, reply.text()),
         })
     }
 
@@ -119,37 +146,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             self.stream.write_all(octets).await?;
             self.stream.flush().await
         };
-        match timeout(PATIENCE, sending).await {
-            Ok(sent) => sent.map_err(NetError::machine("sending")),
-            Err(_) => Err(late()),
-        }
+        let sent = timeout(PATIENCE, sending).await.map_err(|_| late("sending"))?;
+        sent.map_err(NetError::machine("sending"))
     }
 
     async fn reply(&mut self) -> Result<Reply, NetError> {
-        let mut texts = Vec::new();
+        let mut lines = Vec::new();
         loop {
             let mut line = String::new();
-            match timeout(PATIENCE, self.stream.read_line(&mut line)).await {
-                Err(_) => return Err(late()),
-                Ok(read) => read.map_err(NetError::machine("reading a reply"))?,
-            };
+            let read = timeout(PATIENCE, self.stream.read_line(&mut line)).await;
+            let read = read.map_err(|_| late("a reply"))?.map_err(NetError::machine("reading a reply"))?;
+            if read == 0 {
+                return Err(NetError::Machine {
+                    what: "reading a reply".to_owned(),
+                    why: "the server closed the connection".to_owned(),
+                });
+            }
             let line = line.trim_end();
-            let code = line.get(..3).and_then(|digits| digits.parse().ok());
-            let Some(code) = code else {
+            let Some(code) = line.get(..3).and_then(|digits| digits.parse().ok()) else {
                 return Err(NetError::Machine { what: "a reply".to_owned(), why: format!("{line:?}") });
             };
-            texts.push(line.get(4..).unwrap_or_default().to_owned());
+            lines.push(line.get(4..).unwrap_or_default().to_owned());
             if line.as_bytes().get(3) != Some(&b'-') {
-                return Ok(Reply { code, text: texts.join(" ") });
+                return Ok(Reply { code, lines });
             }
         }
     }
 }
 
-fn late() -> NetError {
-    NetError::Machine { what: "a reply".to_owned(), why: "none within a minute".to_owned() }
+fn late(what: &str) -> NetError {
+    NetError::Machine { what: what.to_owned(), why: "it took more than a minute".to_owned() }
 }
 
+/// Content as it goes over the wire: dots at line starts doubled, and the line that ends it (RFC 5321 section 4.5.2).
 fn dotted(content: &[u8]) -> Vec<u8> {
     let mut wire = Vec::with_capacity(content.len() + 64);
     for line in content.split_inclusive(|octet| *octet == b'\n') {
@@ -177,6 +206,7 @@ fn config(identity: Option<&Identity>) -> Result<ClientConfig, NetError> {
     }
 }
 
+/// Takes any certificate: which server this is, is not what the testnet's client is about.
 #[derive(Debug)]
 struct Anybody;
 
@@ -212,5 +242,52 @@ impl ServerCertVerifier for Anybody {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+
+    #[test]
+    fn dots_at_line_starts_are_doubled_and_nothing_else_changes() {
+        assert_eq!(dotted(b"a\r\n.b\r\n..\r\n"), b"a\r\n..b\r\n...\r\n.\r\n");
+        assert_eq!(dotted(b".\r\n"), b"..\r\n.\r\n");
+        assert_eq!(dotted(b"a. \r\n"), b"a. \r\n.\r\n");
+    }
+
+    /// What a client makes of a server that says `words` whatever it hears.
+    async fn offer_to(words: &str) -> (Result<Offered, NetError>, String) {
+        let (ours, mut theirs) = tokio::io::duplex(4_096);
+        theirs.write_all(words.as_bytes()).await.unwrap();
+        let mut client = Client { stream: BufStream::new(ours), keywords: Vec::new() };
+        let hearing = tokio::spawn(async move {
+            let mut heard = String::new();
+            // The other half stays open until the client is done; then its end is the end of what was said.
+            theirs.read_to_string(&mut heard).await.unwrap();
+            heard
+        });
+        let offered = client.offer("a@a.nl", "b@b.nl", b"x\r\n").await;
+        drop(client);
+        (offered, hearing.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn the_reply_that_ends_it_is_reported_with_its_step() {
+        let (offered, heard) = offer_to("250 ok\r\n550-5.7.1 no\r\n550 5.7.1 never\r\n221 bye\r\n").await;
+        let Offered { step, reply } = offered.unwrap();
+        assert_eq!((step, reply.code, reply.text()), ("RCPT", 550, "5.7.1 no 5.7.1 never".to_owned()));
+        assert_eq!(heard, "MAIL FROM:<a@a.nl>\r\nRCPT TO:<b@b.nl>\r\nQUIT\r\n");
+        let (offered, heard) = offer_to("250 ok\r\n250 ok\r\n354 go\r\n250 taken\r\n221 bye\r\n").await;
+        assert_eq!(offered.unwrap().step, "content");
+        assert!(heard.contains("DATA\r\nx\r\n.\r\nQUIT"), "{heard}");
+    }
+
+    #[tokio::test]
+    async fn nonsense_is_an_error() {
+        let (offered, _) = offer_to("hello\r\n").await;
+        assert!(offered.unwrap_err().to_string().contains("hello"));
     }
 }

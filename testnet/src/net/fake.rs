@@ -1,10 +1,14 @@
-//! A provider played by the testnet: a server that behaves as its topology says, and remembers what it was told.
+//! What the testnet plays itself: a server that behaves as its topology says and remembers what it was told, and a
+//! listener where nobody may knock.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::ServerConfig;
-use rustls::server::WebPkiClientVerifier;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -34,15 +38,11 @@ impl Fake {
     pub(super) async fn start(plan: &Plan, placed: &Placed) -> Result<Self, NetError> {
         let heard = Heard::default();
         let mut tasks = JoinSet::new();
-        for (_, ip) in &placed.hosts {
-            let address = SocketAddr::new(*ip, plan.topology.smtp_port);
-            let listener = TcpListener::bind(address)
-                .await
-                .map_err(NetError::machine(format!("listening on {address}")))?;
+        for (listener, name) in listeners(plan, placed).await? {
             let server = Server {
                 manner: placed.provider.server,
-                name: placed.provider.hosts[0].clone(),
-                tls: acceptor(&placed.certificate)?,
+                name,
+                tls: acceptor(&placed.certificate, placed.provider.server)?,
                 heard: heard.clone(),
             };
             tasks.spawn(serve(listener, Arc::new(server)));
@@ -65,6 +65,50 @@ impl Fake {
         };
         self.heard().iter().any(telling)
     }
+}
+
+/// The hosts of a provider that must be left before anybody connects to them. Dropped, it stops.
+pub struct Tripwire {
+    touched: Arc<AtomicUsize>,
+    _tasks: JoinSet<()>,
+}
+
+impl Tripwire {
+    pub(super) async fn start(plan: &Plan, placed: &Placed) -> Result<Self, NetError> {
+        let touched = Arc::new(AtomicUsize::new(0));
+        let mut tasks = JoinSet::new();
+        for (listener, _) in listeners(plan, placed).await? {
+            let touched = Arc::clone(&touched);
+            tasks.spawn(async move {
+                loop {
+                    // Closed as soon as it is counted: there is nobody to talk to.
+                    if let Ok(connection) = listener.accept().await {
+                        touched.fetch_add(1, Ordering::Relaxed);
+                        drop(connection);
+                    }
+                }
+            });
+        }
+        Ok(Self { touched, _tasks: tasks })
+    }
+
+    /// How often somebody connected.
+    #[must_use]
+    pub fn touched(&self) -> usize {
+        self.touched.load(Ordering::Relaxed)
+    }
+}
+
+/// A listener for every host of a provider, with the host's name.
+async fn listeners(plan: &Plan, placed: &Placed) -> Result<Vec<(TcpListener, String)>, NetError> {
+    let mut listeners = Vec::new();
+    for (name, ip) in &placed.hosts {
+        let address = SocketAddr::new(*ip, plan.topology.smtp_port);
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(NetError::machine(format!("listening on {address}")))?;
+        listeners.push((listener, name.clone()));
+    }
+    Ok(listeners)
 }
 
 struct Server {
@@ -201,20 +245,127 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<'_, S> {
     }
 }
 
-/// TLS that asks for a certificate and takes any, or none.
-fn acceptor(identity: &Identity) -> Result<TlsAcceptor, NetError> {
+/// TLS that asks for a certificate, unless it is its manner not to, and takes any or none.
+fn acceptor(identity: &Identity, manner: ServerManner) -> Result<TlsAcceptor, NetError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(identity.certificate().clone()).map_err(NetError::machine("a certificate"))?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-        .allow_unauthenticated()
-        .build()
-        .map_err(NetError::machine("TLS"))?;
-    let config = ServerConfig::builder_with_provider(provider)
+    let builder = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(NetError::machine("TLS"))?
-        .with_client_cert_verifier(verifier)
+        .map_err(NetError::machine("TLS"))?;
+    let builder = match manner {
+        ServerManner::NoCertificateRequest => builder.with_no_client_auth(),
+        _ => builder.with_client_cert_verifier(Arc::new(Anybody)),
+    };
+    let config = builder
         .with_single_cert(identity.chain().to_vec(), identity.key())
         .map_err(NetError::machine("a certificate"))?;
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Takes any certificate: what a node does is judged here, not who it is.
+#[derive(Debug)]
+struct Anybody;
+
+impl ClientCertVerifier for Anybody {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::loopback::Prefix;
+    use crate::net::client::{Call, connect};
+    use crate::topology::Topology;
+
+    /// A plan in which provider `b` behaves in this manner.
+    fn plan(manner: ServerManner, prefix: &Prefix) -> Plan {
+        let mut topology = Topology::three_providers();
+        topology.providers[1].server = manner;
+        Plan::new(topology, prefix, crate::clock::system()()).unwrap()
+    }
+
+    fn call<'a>(plan: &'a Plan, identity: Option<&'a Identity>) -> Call<'a> {
+        let placed = &plan.providers[1];
+        let address = SocketAddr::new(placed.hosts[0].1, plan.topology.smtp_port);
+        Call { address, server: &placed.hosts[0].0, helo: "nta.a.nl", identity }
+    }
+
+    #[tokio::test]
+    async fn a_good_one_takes_mail_from_anybody_and_remembers() {
+        let prefix = Prefix::pick(rand::random, &[2_525]).unwrap();
+        let plan = plan(ServerManner::Good, &prefix);
+        let fake = Fake::start(&plan, &plan.providers[1]).await.unwrap();
+        for identity in [None, Some(&plan.providers[0].certificate)] {
+            let mut client = connect(&call(&plan, identity)).await.unwrap();
+            assert_eq!(client.keywords(), ["8BITMIME"]);
+            let offered = client.offer("a@a.nl", "b@b.nl", b".x\r\n").await.unwrap();
+            assert_eq!((offered.step, offered.reply.code), ("content", 250));
+        }
+        assert!(fake.was_offered_mail());
+        assert_eq!(fake.heard().iter().filter(|line| *line == "content 5").count(), 2, "{:?}", fake.heard());
+    }
+
+    #[tokio::test]
+    async fn bad_manners_end_before_mail() {
+        for (manner, says) in
+            [(ServerManner::NoStarttls, "STARTTLS: 502"), (ServerManner::Tls11Only, "TLS with")]
+        {
+            let prefix = Prefix::pick(rand::random, &[2_525]).unwrap();
+            let plan = plan(manner, &prefix);
+            let fake = Fake::start(&plan, &plan.providers[1]).await.unwrap();
+            let error = connect(&call(&plan, None)).await.err().unwrap().to_string();
+            assert!(error.contains(says), "{error}");
+            assert!(!fake.was_offered_mail());
+            assert!(!fake.heard().is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_tripwire_counts_who_comes() {
+        let prefix = Prefix::pick(rand::random, &[2_525]).unwrap();
+        let plan = plan(ServerManner::Good, &prefix);
+        let wire = Tripwire::start(&plan, &plan.providers[1]).await.unwrap();
+        assert_eq!(wire.touched(), 0);
+        // It has been counted when it is closed.
+        let error = connect(&call(&plan, None)).await.err().unwrap().to_string();
+        assert!(error.contains("reading a reply"), "{error}");
+        assert_eq!(wire.touched(), 1);
+    }
 }

@@ -23,10 +23,17 @@ pub fn write(message: &Message, number: usize, now: Timestamp) -> Letter {
     let head = format!(
         "From: <{author}>\r\nTo: <{}>\r\nSubject: {}\r\nDate: {date}\r\nMessage-ID: <{token}>\r\nMIME-Version: 1.0\r\n",
         message.to,
-        if message.about.is_empty() { "testnet" } else { &message.about },
+        subject(&message.about),
     );
     let body = if message.from.is_empty() { report() } else { text() };
     Letter { token, content: format!("{head}{body}").into_bytes() }
+}
+
+/// What the case is about, as a header field may have it: printable ASCII, no line of its own.
+fn subject(about: &str) -> String {
+    let plain: String =
+        about.chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).take(900).collect();
+    if plain.trim().is_empty() { "testnet".to_owned() } else { plain }
 }
 
 /// Lines that relays like to mend: dots, blanks at the end, an empty last line.
@@ -43,4 +50,53 @@ fn report() -> String {
      --b\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; testnet.invalid\r\n\r\n\
      Final-Recipient: rfc822; nobody@b.nl\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n--b--\r\n"
         .to_owned()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::topology::{Expectation, Level};
+
+    fn message(about: &str, from: &str, header_from: Option<&str>) -> Message {
+        Message {
+            about: about.into(),
+            from: from.into(),
+            to: "bob@b.nl".into(),
+            header_from: header_from.map(Into::into),
+            sent_by: None,
+            expect: Expectation::Delivered { assurance: Level::Mutual },
+        }
+    }
+
+    fn written(message: &Message, number: usize) -> (Letter, String) {
+        let letter = write(message, number, "2026-11-22T12:00:00Z".parse().unwrap());
+        let text = String::from_utf8(letter.content.clone()).unwrap();
+        (letter, text)
+    }
+
+    #[test]
+    fn a_letter_is_a_message_with_its_token_and_crlf_throughout() {
+        let (letter, text) = written(&message("all in order", "alice@a.nl", None), 3);
+        assert!(text.contains(&format!("\r\nMessage-ID: <{}>\r\n", letter.token)));
+        assert!(text.contains("Date: Sun, 22 Nov 2026 12:00:00 +0000\r\n"), "{text}");
+        assert_eq!(text.matches('\n').count(), text.matches("\r\n").count());
+        assert!(text.ends_with("\r\n"));
+        let (other, _) = written(&message("all in order", "alice@a.nl", None), 4);
+        assert_ne!(letter.token, other.token);
+    }
+
+    #[test]
+    fn the_author_can_be_another_one_and_the_null_sender_sends_reports() {
+        let (_, text) = written(&message("", "", Some("alice@a.nl")), 0);
+        assert!(text.starts_with("From: <alice@a.nl>\r\n"));
+        assert!(text.contains("report-type=delivery-status"));
+        assert!(text.contains("Subject: testnet\r\n"));
+    }
+
+    #[test]
+    fn what_a_case_is_about_cannot_add_a_field() {
+        let (_, text) = written(&message("é\r\nBcc: x@y", "alice@a.nl", None), 0);
+        assert!(text.contains("Subject: ???Bcc: x@y\r\n"), "{text}");
+    }
 }

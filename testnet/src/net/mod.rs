@@ -4,7 +4,7 @@
 //! # Guarantees
 //! - Everything is on loopback addresses of one [`Prefix`](crate::loopback::Prefix) and in one directory of its own; no
 //!   privileges are needed.
-//! - Dropping a [`Net`] ends every process it started, by its id.
+//! - [`Net::stop`] ends every process it started, in order and by its id. Dropping a [`Net`] kills them.
 //! - What is judged is what a stranger can see: replies, what the environment got, and what the node's own command says.
 //!
 //! # Errors
@@ -20,19 +20,23 @@ mod node;
 pub mod once;
 
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
 use jiff::Timestamp;
 use tempfile::TempDir;
 
 use crate::clock::Clock;
-use crate::dns::DnsServer;
+use crate::dns::{AnchorFiles, DnsServer};
 use crate::loopback::Prefix;
 use crate::sink::{Listen, Sink};
 use crate::topology::{Placed, Plan, PlayedBy, Topology};
 
-pub use fake::Fake;
+pub use fake::{Fake, Tripwire};
 pub use locate::{Build, locate};
 pub use node::NodeProcess;
+
+/// Longest path of a UNIX socket, in octets (`sun_path` of Linux without the final NUL).
+const SOCKET_PATH_MAX: usize = 107;
 
 /// Why a network does not run.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +57,16 @@ pub enum NetError {
         provider: String,
         /// Why.
         why: String,
+        /// What it printed.
+        printed: String,
+    },
+    /// A node that was running ended by itself; with what it printed.
+    #[error("the node of provider `{provider}` ended ({status})\n{printed}")]
+    Ended {
+        /// Whose.
+        provider: String,
+        /// How.
+        status: ExitStatus,
         /// What it printed.
         printed: String,
     },
@@ -80,14 +94,59 @@ pub enum Part {
     /// A node and its environment.
     Node {
         /// The process.
-        node: NodeProcess,
+        node: Box<NodeProcess>,
         /// Where its mail ends up.
         sink: Sink,
     },
     /// The testnet.
     Fake(Fake),
-    /// Nobody.
-    Nobody,
+    /// Nobody, and it is noticed when somebody knocks.
+    Nobody(Tripwire),
+}
+
+/// Where a network keeps its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Home {
+    /// In a new directory below the one for temporary files (`TMPDIR`), removed at the end.
+    Temporary,
+    /// In this directory, which stays. It is made if it does not exist, and must be empty if it does.
+    Kept(PathBuf),
+}
+
+/// That directory.
+enum Directory {
+    Temporary(TempDir),
+    Kept(PathBuf),
+}
+
+impl Directory {
+    fn make(home: Home) -> Result<Self, NetError> {
+        match home {
+            Home::Temporary => {
+                let directory = tempfile::Builder::new().prefix("testnet-").tempdir();
+                directory.map(Self::Temporary).map_err(NetError::machine("a temporary directory"))
+            }
+            Home::Kept(path) => {
+                let what = || NetError::machine::<std::io::Error>(path.display().to_string());
+                std::fs::create_dir_all(&path).map_err(what())?;
+                if std::fs::read_dir(&path).map_err(what())?.next().is_some() {
+                    return Err(NetError::Machine {
+                        what: path.display().to_string(),
+                        why: "it is not empty; files of an earlier run would be taken for those of this one"
+                            .to_owned(),
+                    });
+                }
+                path.canonicalize().map(Self::Kept).map_err(what())
+            }
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(directory) => directory.path(),
+            Self::Kept(path) => path,
+        }
+    }
 }
 
 /// A running network.
@@ -96,67 +155,118 @@ pub struct Net {
     pub plan: Plan,
     /// The DNS.
     pub dns: DnsServer,
+    /// The trust anchor, in the formats of several programs.
+    pub anchor: AnchorFiles,
     /// The providers, in the order of the file.
     pub providers: Vec<Provider>,
-    directory: TempDir,
+    directory: Directory,
     _prefix: Prefix,
 }
 
 impl Net {
-    /// Starts everything that `topology` describes, with the node program `program`.
+    /// Starts everything that `topology` describes, with the node program `program`, and waits until it answers.
+    /// `progress` is told what is under way.
     ///
     /// # Errors
     /// See [`NetError`].
     pub async fn start(
         topology: Topology,
         program: &Path,
+        home: Home,
         mut progress: impl FnMut(&str),
     ) -> Result<Self, NetError> {
-        let ports = Plan::ports(&topology);
+        let [smtp, dns] = Plan::ports(&topology);
+        let ports = [smtp, dns, node::SUBMISSION_PORT, node::ADMIN_PORT];
         let prefix =
             Prefix::pick(rand::random, &ports).map_err(NetError::machine("finding loopback addresses"))?;
-        let directory = tempfile::Builder::new()
-            .prefix("sluis-testnet-")
-            .tempdir()
-            .map_err(NetError::machine("a directory"))?;
+        let directory = Directory::make(home)?;
         let now = Timestamp::now();
         let plan = Plan::new(topology, &prefix, now).map_err(NetError::machine("keys and certificates"))?;
         progress("signing the DNS tree");
         let tree = plan.tree().map_err(NetError::machine("the DNS tree"))?;
         let dns = DnsServer::start(tree, now, plan.dns).await.map_err(NetError::machine("the DNS server"))?;
-        let anchor = directory.path().join("root.ds");
-        std::fs::write(&anchor, dns.anchor_ds()).map_err(NetError::machine("writing the trust anchor"))?;
+        let anchor = dns.anchor().write(directory.path());
+        let anchor = anchor.map_err(NetError::machine("writing the trust anchor"))?;
         let mut providers = Vec::new();
         for placed in &plan.providers {
             progress(&format!("starting {}", placed.provider.name));
-            let part = start_part(&plan, placed, program, directory.path(), &anchor).await?;
+            let part = start_part(&plan, placed, program, directory.path(), &anchor.ds).await?;
             providers.push(Provider { placed: placed.clone(), part });
         }
-        let mut net = Self { plan, dns, providers, directory, _prefix: prefix };
-        net.wait_ready(&mut progress).await?;
-        Ok(net)
-    }
-
-    async fn wait_ready(&mut self, progress: &mut impl FnMut(&str)) -> Result<(), NetError> {
-        for provider in &mut self.providers {
-            if let Part::Node { node, .. } = &mut provider.part {
-                progress(&format!("waiting for {}", provider.placed.provider.name));
-                node.wait_ready().await?;
-            }
+        let mut net = Self { plan, dns, anchor, providers, directory, _prefix: prefix };
+        for (provider, node) in net.nodes_mut() {
+            progress(&format!("waiting for {}", provider.provider.name));
+            node.wait_ready().await?;
         }
-        Ok(())
+        Ok(net)
     }
 
     /// Where everything of this network lives.
     #[must_use]
-    pub fn directory(&self) -> PathBuf {
-        self.directory.path().to_owned()
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// The provider with this `id`.
     #[must_use]
     pub fn provider(&self, id: &str) -> Option<&Provider> {
         self.providers.iter().find(|provider| provider.placed.provider.id == id)
+    }
+
+    /// The node of the provider with this `id`, if one plays it.
+    #[must_use]
+    pub fn node(&self, id: &str) -> Option<&NodeProcess> {
+        self.provider(id)?.node()
+    }
+
+    /// A node that has ended by itself, with how and what it printed. There should be none.
+    pub fn ended(&mut self) -> Option<NetError> {
+        self.nodes_mut().find_map(|(placed, node)| {
+            let status = node.ended()?;
+            Some(NetError::Ended { provider: placed.provider.id.clone(), status, printed: node.printed() })
+        })
+    }
+
+    /// Ends every node in order, then everything else.
+    pub async fn stop(mut self) {
+        let mut nodes = tokio::task::JoinSet::new();
+        for provider in std::mem::take(&mut self.providers) {
+            if let Part::Node { mut node, sink } = provider.part {
+                nodes.spawn(async move {
+                    node.stop().await;
+                    // Until here it may have brought something.
+                    drop(sink);
+                });
+            }
+        }
+        nodes.join_all().await;
+    }
+
+    fn nodes_mut(&mut self) -> impl Iterator<Item = (&Placed, &mut NodeProcess)> {
+        self.providers.iter_mut().filter_map(|provider| match &mut provider.part {
+            Part::Node { node, .. } => Some((&provider.placed, node.as_mut())),
+            Part::Fake(_) | Part::Nobody(_) => None,
+        })
+    }
+}
+
+impl Provider {
+    /// Its node, if one plays it.
+    #[must_use]
+    pub fn node(&self) -> Option<&NodeProcess> {
+        match &self.part {
+            Part::Node { node, .. } => Some(node),
+            Part::Fake(_) | Part::Nobody(_) => None,
+        }
+    }
+
+    /// Its environment, if it has one.
+    #[must_use]
+    pub const fn sink(&self) -> Option<&Sink> {
+        match &self.part {
+            Part::Node { sink, .. } => Some(sink),
+            Part::Fake(_) | Part::Nobody(_) => None,
+        }
     }
 }
 
@@ -167,19 +277,71 @@ async fn start_part(
     directory: &Path,
     anchor: &Path,
 ) -> Result<Part, NetError> {
-    let home = directory.join(&placed.provider.id);
-    std::fs::create_dir_all(&home).map_err(NetError::machine("a directory"))?;
     match placed.provider.played_by {
-        PlayedBy::Nobody => Ok(Part::Nobody),
-        PlayedBy::Testnet => Ok(Part::Fake(Fake::start(plan, placed).await?)),
+        PlayedBy::Nobody => Tripwire::start(plan, placed).await.map(Part::Nobody),
+        PlayedBy::Testnet => Fake::start(plan, placed).await.map(Part::Fake),
         PlayedBy::Node => {
+            let home = directory.join(&placed.provider.id);
+            std::fs::create_dir_all(&home).map_err(NetError::machine("a directory"))?;
+            socket_fits(&home.join(node::CONTROL_SOCKET))?;
             let listen = Listen::Unix(home.join("lmtp.sock"));
             let clock: Clock = crate::clock::system();
             let sink = Sink::start(listen, &home.join("mail"), clock)
                 .await
                 .map_err(NetError::machine("the LMTP sink"))?;
             let node = NodeProcess::start(plan, placed, program, &home, anchor, sink.address())?;
-            Ok(Part::Node { node, sink })
+            Ok(Part::Node { node: Box::new(node), sink })
         }
+    }
+}
+
+/// Says what to do where the system would only say "invalid argument". The control socket has the longest path.
+fn socket_fits(path: &Path) -> Result<(), NetError> {
+    let length = path.as_os_str().len();
+    if length <= SOCKET_PATH_MAX {
+        return Ok(());
+    }
+    Err(NetError::Machine {
+        what: path.display().to_string(),
+        why: format!(
+            "the path of a UNIX socket has at most {SOCKET_PATH_MAX} octets, this one {length}; \
+             use a directory with a shorter name (TMPDIR, or --keep)"
+        ),
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_stays_must_be_empty() {
+        let above = tempfile::tempdir().unwrap();
+        let path = above.path().join("new/one");
+        let made = Directory::make(Home::Kept(path.clone())).unwrap();
+        assert_eq!(made.path(), path.canonicalize().unwrap());
+        drop(made);
+        assert!(path.exists());
+        std::fs::write(path.join("old"), "").unwrap();
+        let error = Directory::make(Home::Kept(path)).err().unwrap();
+        assert!(error.to_string().contains("not empty"), "{error}");
+    }
+
+    #[test]
+    fn a_temporary_directory_goes() {
+        let made = Directory::make(Home::Temporary).unwrap();
+        let path = made.path().to_owned();
+        assert!(path.is_dir());
+        drop(made);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_path_too_long_for_a_socket_is_explained() {
+        let fits = format!("/{}", "x".repeat(SOCKET_PATH_MAX - 1));
+        assert!(socket_fits(Path::new(&fits)).is_ok());
+        let error = socket_fits(Path::new(&format!("{fits}x"))).unwrap_err().to_string();
+        assert!(error.contains("TMPDIR"), "{error}");
     }
 }

@@ -3,24 +3,28 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::NetError;
+use crate::pki::PemFiles;
 use crate::sink::Listen;
 use crate::topology::{IdentityRule, Level, Placed, Plan};
 
 /// Port of submission on a provider's private address.
 pub const SUBMISSION_PORT: u16 = 5_870;
 /// Port of `/health` and `/metrics` there.
-const ADMIN_PORT: u16 = 8_090;
+pub(super) const ADMIN_PORT: u16 = 8_090;
 /// How long a node may take to start, or a record to appear, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a node may take to stop when asked to. Afterwards it is killed.
+const TO_STOP: Duration = Duration::from_secs(10);
 /// Between two looks at something that gives no signal.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
@@ -29,7 +33,8 @@ pub struct NodeProcess {
     provider: String,
     program: PathBuf,
     config: PathBuf,
-    printed: PathBuf,
+    log: PathBuf,
+    control: PathBuf,
     ready: Vec<SocketAddr>,
     submission: SocketAddr,
     child: Child,
@@ -50,16 +55,18 @@ impl NodeProcess {
         let text = configuration(plan, placed, home, anchor, environment, &keys);
         let config = home.join("sluis.toml");
         std::fs::write(&config, text).map_err(NetError::machine("writing the configuration"))?;
-        let printed = home.join("log");
-        let log = std::fs::File::create(&printed).map_err(NetError::machine("a log file"))?;
-        let also = log.try_clone().map_err(NetError::machine("a log file"))?;
+        let log = home.join("log");
+        let printed = std::fs::File::create(&log).map_err(NetError::machine("a log file"))?;
+        let also = printed.try_clone().map_err(NetError::machine("a log file"))?;
         let child = Command::new(program)
             .arg("run")
             .arg("--config")
             .arg(&config)
             .stdin(Stdio::null())
-            .stdout(log)
+            .stdout(printed)
             .stderr(also)
+            // Out of the terminal's group: an interrupt there is for us, and we end the nodes in order.
+            .process_group(0)
             .kill_on_drop(true)
             .spawn()
             .map_err(NetError::machine(format!("starting {}", program.display())))?;
@@ -70,7 +77,8 @@ impl NodeProcess {
             provider: placed.provider.id.clone(),
             program: program.to_owned(),
             config,
-            printed,
+            log,
+            control: home.join(CONTROL_SOCKET),
             ready,
             submission,
             child,
@@ -87,7 +95,7 @@ impl NodeProcess {
                 if TcpStream::connect(address).await.is_ok() {
                     break;
                 }
-                if let Ok(Some(status)) = self.child.try_wait() {
+                if let Some(status) = self.ended() {
                     return Err(self.failed(format!("it ended with {status}")));
                 }
                 if Instant::now() > deadline {
@@ -99,8 +107,49 @@ impl NodeProcess {
     }
 
     fn failed(&self, why: String) -> NetError {
-        let printed = std::fs::read_to_string(&self.printed).unwrap_or_default();
-        NetError::Node { provider: self.provider.clone(), why, printed }
+        NetError::Node { provider: self.provider.clone(), why, printed: self.printed() }
+    }
+
+    /// How it ended, if it did.
+    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Asks it to stop, waits, and kills it if it takes too long.
+    pub(super) async fn stop(&mut self) {
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        // Neither fails unless it has ended by itself.
+        if let Some(id) = id {
+            let _ = kill_process(id, Signal::TERM);
+        }
+        if timeout(TO_STOP, self.child.wait()).await.is_err() {
+            let _ = self.child.kill().await;
+        }
+    }
+
+    /// What it printed so far: its log, one JSON object to a line.
+    #[must_use]
+    pub fn printed(&self) -> String {
+        let printed = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&printed).into_owned()
+    }
+
+    /// The file with what it prints.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// The program.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Its control socket.
+    #[must_use]
+    pub fn control(&self) -> &Path {
+        &self.control
     }
 
     /// Where its platform submits.
@@ -159,13 +208,38 @@ impl NodeProcess {
                 }
             }
         };
-        timeout(PATIENCE, search).await.unwrap_or_else(|_| {
-            Err(NetError::Machine {
-                what: format!("waiting for an attempt of message {message}"),
-                why: "none ended within a minute".to_owned(),
-            })
-        })
+        within_a_minute(format!("an attempt of message {message}"), search).await
     }
+
+    /// The line that it logged about a transaction it refused, among those after the first `before` octets of its log.
+    ///
+    /// # Errors
+    /// There is none within a minute.
+    pub async fn refusal(&self, direction: &str, before: usize) -> Result<Value, NetError> {
+        let search = async {
+            let mut looks = looks();
+            loop {
+                looks.tick().await;
+                let printed = self.printed();
+                let news = printed.get(before..).unwrap_or_default();
+                let mut lines = news.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+                if let Some(line) =
+                    lines.find(|line| line["direction"] == direction && line["outcome"] == "refused")
+                {
+                    return Ok(line);
+                }
+            }
+        };
+        within_a_minute(format!("the {direction} record of a refusal"), search).await
+    }
+}
+
+async fn within_a_minute<T>(
+    what: String,
+    search: impl Future<Output = Result<T, NetError>>,
+) -> Result<T, NetError> {
+    let found = timeout(PATIENCE, search).await;
+    found.unwrap_or_else(|_| Err(NetError::Machine { what, why: "there is none within a minute".to_owned() }))
 }
 
 fn looks() -> tokio::time::Interval {
@@ -174,70 +248,166 @@ fn looks() -> tokio::time::Interval {
     looks
 }
 
+/// Name of the control socket within a provider's directory.
+pub(super) const CONTROL_SOCKET: &str = "control.sock";
+
 fn configuration(
     plan: &Plan,
     placed: &Placed,
     home: &Path,
     anchor: &Path,
     environment: &Listen,
-    keys: &crate::pki::PemFiles,
+    keys: &PemFiles,
 ) -> String {
     let provider = &placed.provider;
     let port = plan.topology.smtp_port;
-    let list = |items: Vec<String>| serde_json::to_string(&items).unwrap_or_default();
-    let domains = list(provider.domains.clone());
-    let listen = list(placed.hosts.iter().map(|(_, ip)| SocketAddr::new(*ip, port).to_string()).collect());
+    let domains = texts(&provider.domains);
+    let listen: Vec<_> = placed.hosts.iter().map(|(_, ip)| SocketAddr::new(*ip, port).to_string()).collect();
     let (start, end) = plan.months();
     let private = |port: u16| SocketAddr::new(placed.private, port);
-    let mut text = format!(
-        "# Written by testnet for provider {id}.\n\
-         [node]\nname = {name:?}\nprovider = {provider:?}\ndomains = {domains}\n\
-         postmaster = \"postmaster@{first}\"\nstate_dir = {state:?}\nstartdate = \"{start}\"\nenddate = \"{end}\"\n\n\
-         [dns]\nresolver = \"{resolver}\"\ntrust_anchor_file = {anchor:?}\n\n\
-         [[tls.certificate]]\nchain = {chain:?}\nkey = {key:?}\n\n\
-         [federation]\nlisten = {listen}\nfloor = \"{floor}\"\n\n",
+    let floor = match provider.floor {
+        Level::Mutual => "mutual",
+        Level::Nta7516 => "nta7516",
+    };
+    let mut toml = format!(
+        r#"# Written by testnet for provider {id}.
+[node]
+name = {name}
+provider = {organisation}
+domains = {domains}
+postmaster = "postmaster@{first}"
+startdate = "{start}"
+enddate = "{end}"
+state_dir = {state}
+
+[dns]
+resolver = "{resolver}"
+trust_anchor_file = {anchor}
+
+[[tls.certificate]]
+chain = {chain}
+key = {key}
+
+[federation]
+listen = {listen}
+floor = "{floor}"
+
+"#,
         id = provider.id,
-        name = provider.hosts[0],
-        provider = provider.name,
+        name = text(&provider.hosts[0]),
+        organisation = text(&provider.name),
         first = provider.domains[0],
-        state = home.join("state"),
+        state = file(&home.join("state")),
         resolver = plan.dns,
-        chain = keys.chain,
-        key = keys.key,
-        floor = match provider.floor {
-            Level::Mutual => "mutual",
-            Level::Nta7516 => "nta7516",
-        },
+        anchor = file(anchor),
+        chain = file(&keys.chain),
+        key = file(&keys.key),
+        listen = texts(&listen),
     );
     if provider.identity == IdentityRule::Pinned {
-        text.push_str(&pins(plan, placed));
+        toml.push_str(&pins(plan, placed));
     }
+    // Writing to a String does not fail.
     let _ = write!(
-        text,
-        "[submission]\nlisten = [\"{submission}\"]\ntemporary = \"refuse\"\n\n\
-         [[submission.client]]\nname = \"platform\"\naddresses = [\"127.0.0.0/8\"]\ndomains = {domains}\n\n\
-         [environment]\nkind = \"lmtp\"\naddress = \"{environment}\"\n\n\
-         [control]\nsocket = {control:?}\n\n\
-         [admin]\nlisten = \"{admin}\"\n\n\
-         [lab]\npeer_port = {port}\nprivate_peer_addresses = true\n",
+        toml,
+        r#"[submission]
+listen = ["{submission}"]
+temporary = "refuse"
+
+[[submission.client]]
+name = "platform"
+addresses = ["127.0.0.0/8"]
+domains = {domains}
+
+[environment]
+kind = "lmtp"
+address = {environment}
+
+[control]
+socket = {control}
+
+[admin]
+listen = "{admin}"
+
+[lab]
+peer_port = {port}
+private_peer_addresses = true
+"#,
         submission = private(SUBMISSION_PORT),
+        environment = text(&environment.to_string()),
         admin = private(ADMIN_PORT),
-        control = home.join("control.sock"),
+        control = file(&home.join(CONTROL_SOCKET)),
     );
-    text
+    toml
 }
 
 /// An entry with the key of every other provider.
 fn pins(plan: &Plan, placed: &Placed) -> String {
-    let mut text = String::new();
+    let mut toml = String::new();
     for other in plan.providers.iter().filter(|other| other.provider.id != placed.provider.id) {
         let Ok(rdata) = other.certificate.tlsa_311() else { continue };
         let hex: String = rdata[3..].iter().map(|octet| format!("{octet:02x}")).collect();
+        // Writing to a String does not fail.
         let _ = write!(
-            text,
-            "[[federation.peer]]\nname = {:?}\nhosts = {:?}\nidentity = \"pinned\"\npins = [\"sha256:{hex}\"]\n\n",
-            other.provider.id, other.provider.hosts
+            toml,
+            "[[federation.peer]]\nname = {}\nhosts = {}\nidentity = \"pinned\"\npins = [\"sha256:{hex}\"]\n\n",
+            text(&other.provider.id),
+            texts(&other.provider.hosts),
         );
     }
-    text
+    toml
+}
+
+/// A string as TOML writes it, quotes included.
+fn text(value: &str) -> String {
+    toml::Value::from(value).to_string()
+}
+
+fn file(path: &Path) -> String {
+    text(&path.to_string_lossy())
+}
+
+fn texts(values: &[String]) -> String {
+    format!("[{}]", values.iter().map(|value| text(value)).collect::<Vec<_>>().join(", "))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::loopback::Prefix;
+    use crate::topology::Topology;
+
+    fn written(change: impl FnOnce(&mut Topology)) -> toml::Table {
+        let mut topology = Topology::three_providers();
+        change(&mut topology);
+        let prefix = Prefix::pick(rand::random, &[]).unwrap();
+        let plan = Plan::new(topology, &prefix, "2026-11-22T12:00:00Z".parse().unwrap()).unwrap();
+        let home = Path::new("/home of \"a\"/\t");
+        let keys = PemFiles { chain: home.join("chain"), key: home.join("key") };
+        let environment = Listen::Unix(home.join("lmtp.sock"));
+        let text = configuration(&plan, &plan.providers[0], home, &home.join("root.ds"), &environment, &keys);
+        text.parse().unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    #[test]
+    fn any_path_and_name_survives_being_written() {
+        let config = written(|topology| topology.providers[0].name = "A's".into());
+        assert_eq!(config["node"]["provider"].as_str(), Some("A's"));
+        assert_eq!(config["node"]["name"].as_str(), Some("nta.a.nl"));
+        assert_eq!(config["node"]["state_dir"].as_str(), Some("/home of \"a\"/\t/state"));
+        assert_eq!(config["environment"]["address"].as_str(), Some("unix:/home of \"a\"/\t/lmtp.sock"));
+        assert_eq!(config["lab"]["peer_port"].as_integer(), Some(2_525));
+        assert!(config["federation"].get("peer").is_none());
+    }
+
+    #[test]
+    fn a_pinning_provider_has_an_entry_for_every_other_one() {
+        let config = written(|topology| topology.providers[0].identity = IdentityRule::Pinned);
+        let peers = config["federation"]["peer"].as_array().unwrap();
+        let names: Vec<_> = peers.iter().map(|peer| peer["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["b", "c"]);
+        assert_eq!(peers[0]["pins"][0].as_str().unwrap().len(), "sha256:".len() + 64);
+        assert_eq!(peers[0]["identity"].as_str(), Some("pinned"));
+    }
 }

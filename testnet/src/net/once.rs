@@ -8,11 +8,11 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::client::{Offered, connect};
+use super::client::{Call, Offered, connect};
 use super::expect::added_fields;
 use super::message::{Letter, write};
-use super::{Net, NetError, Part, Provider};
-use crate::sink::{Sink, Stored};
+use super::{Net, NetError, NodeProcess, Part, Provider};
+use crate::sink::Stored;
 use crate::topology::{ClientCertificate, Expectation, Level, Message};
 
 /// How long a message may take on a busy machine.
@@ -47,33 +47,23 @@ pub struct Line {
     pub problems: Vec<String>,
 }
 
-/// Runs every message of the network's topology, one after the other.
+/// Runs every message of the network's topology, one after the other. `progress` is told what is under way.
 ///
-/// # Errors
-/// Something on this machine is in the way; what the node does wrong is in the lines.
-pub async fn run(net: &Net, mut progress: impl FnMut(&Line)) -> Result<Vec<Line>, NetError> {
+/// What goes wrong on the way, of whatever kind, is a problem of its line: the other lines still count.
+pub async fn run(net: &Net, mut progress: impl FnMut(&Message)) -> Vec<Line> {
     let mut lines = Vec::new();
     for (number, message) in net.plan.topology.expected().into_iter().enumerate() {
-        let line = one(net, &message, number).await?;
-        progress(&line);
-        lines.push(line);
+        progress(&message);
+        let letter = write(&message, number, Timestamp::now());
+        let line = Line::new(&message);
+        let mut case = Case { net, message: &message, letter, line };
+        if let Err(error) = case.run().await {
+            case.problem(error.to_string());
+        }
+        case.line.ok = case.line.problems.is_empty();
+        lines.push(case.line);
     }
-    Ok(lines)
-}
-
-async fn one(net: &Net, message: &Message, number: usize) -> Result<Line, NetError> {
-    let letter = write(message, number, Timestamp::now());
-    let sender = net.plan.topology.sender_of(message).and_then(|sender| net.provider(&sender.id));
-    let Some(sender) = sender else {
-        return Err(NetError::Machine { what: message.about.clone(), why: "nobody sends it".to_owned() });
-    };
-    let mut case = Case { net, message, letter, line: Line::new(message) };
-    match &sender.part {
-        Part::Node { .. } => case.by_node(sender).await?,
-        Part::Fake(_) | Part::Nobody => case.by_testnet(sender).await?,
-    }
-    case.line.ok = case.line.problems.is_empty();
-    Ok(case.line)
+    lines
 }
 
 impl Line {
@@ -103,36 +93,56 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
+    async fn run(&mut self) -> Result<(), NetError> {
+        let sender = self.net.plan.topology.sender_of(self.message);
+        let Some(sender) = sender.and_then(|sender| self.net.provider(&sender.id)) else {
+            return Err(NetError::Machine {
+                what: "the sender".to_owned(),
+                why: "nobody sends it".to_owned(),
+            });
+        };
+        match &sender.part {
+            Part::Node { node, .. } => self.by_node(sender, node).await,
+            Part::Fake(_) | Part::Nobody(_) => self.by_testnet(sender).await,
+        }
+    }
+
     /// The platform of a provider submits to its node.
-    async fn by_node(&mut self, sender: &Provider) -> Result<(), NetError> {
-        let Part::Node { node, .. } = &sender.part else { return Ok(()) };
-        let mut client = connect(node.submission(), "platform.invalid", None).await?;
+    async fn by_node(&mut self, sender: &Provider, node: &NodeProcess) -> Result<(), NetError> {
+        let call = Call {
+            address: node.submission(),
+            server: &sender.placed.hosts[0].0,
+            helo: "platform.invalid",
+            identity: None,
+        };
+        let before = node.printed().len();
+        let mut client = connect(&call).await?;
         let offered = client.offer(&self.message.from, &self.message.to, &self.letter.content).await?;
         let submitted = Timestamp::now();
         if offered.reply.code != 250 {
             self.refused(&offered);
-            return self.nothing_arrived();
+            self.check_refusal(&node.refusal("submission", before).await?);
+            self.nothing_arrived();
+            return Ok(());
         }
-        let Some(id) = offered.reply.text.rsplit(' ').next().map(str::to_owned) else { return Ok(()) };
+        let text = offered.reply.text();
+        let id = text.rsplit(' ').next().unwrap_or_default();
+        if let Expectation::Refused { code, .. } = &self.message.expect {
+            self.problem(format!("accepted as {id} instead of refused with {code}"));
+            return Ok(());
+        }
+        let record = node.outbound_record(id).await?;
+        self.line.reason = record["reason"].as_str().map(str::to_owned);
         match &self.message.expect {
             Expectation::Delivered { assurance } => {
-                self.arrives(submitted).await?;
-                let record = node.outbound_record(&id).await?;
                 self.check_delivered(&record, *assurance);
+                if record["outcome"] == "delivered" {
+                    self.arrives(submitted).await?;
+                }
             }
-            Expectation::Later { reason } => {
-                let record = node.outbound_record(&id).await?;
-                self.check_record(&record, "later", reason);
-                self.nothing_arrived()?;
-            }
-            Expectation::Returned { reason } => {
-                let record = node.outbound_record(&id).await?;
-                self.check_record(&record, "returned", reason);
-                self.nothing_arrived()?;
-            }
-            Expectation::Refused { code, .. } => {
-                self.problem(format!("accepted as {id} instead of refused with {code}"));
-            }
+            Expectation::Later { reason } => self.check_record(&record, "later", reason),
+            Expectation::Returned { reason } => self.check_record(&record, "returned", reason),
+            Expectation::Refused { .. } => {}
         }
         Ok(())
     }
@@ -144,32 +154,38 @@ impl Case<'_> {
             ClientCertificate::None => None,
             ClientCertificate::Of(id) => self.net.provider(id).map(|other| &other.placed.certificate),
         };
-        let Some(recipient) = self.recipient() else { return Ok(()) };
-        let address = SocketAddr::new(recipient.placed.hosts[0].1, self.net.plan.topology.smtp_port);
-        let name = &sender.placed.provider.hosts[0];
-        let mut client = connect(address, name, identity).await?;
+        let net = self.net;
+        let Some(recipient) = recipient(net, self.message) else {
+            return Err(NetError::Machine {
+                what: "the recipient".to_owned(),
+                why: "no provider".to_owned(),
+            });
+        };
+        let (server, ip) = &recipient.placed.hosts[0];
+        let call = Call {
+            address: SocketAddr::new(*ip, net.plan.topology.smtp_port),
+            server,
+            helo: &sender.placed.hosts[0].0,
+            identity,
+        };
+        let before = recipient.node().map_or(0, |node| node.printed().len());
+        let mut client = connect(&call).await?;
+        let confirmed = client.keywords().iter().any(|keyword| keyword.starts_with("XPEERLEVEL mutual "));
         let offered = client.offer(&self.message.from, &self.message.to, &self.letter.content).await?;
-        if offered.reply.code == 250 {
-            if matches!(self.message.expect, Expectation::Delivered { .. }) {
-                return self.arrives(Timestamp::now()).await;
+        if offered.reply.code != 250 {
+            self.refused(&offered);
+            if let Some(node) = recipient.node() {
+                self.check_refusal(&node.refusal("inbound", before).await?);
             }
-            self.problem("accepted".to_owned());
+            self.nothing_arrived();
             return Ok(());
         }
-        self.refused(&offered);
-        self.nothing_arrived()
-    }
-
-    fn recipient(&self) -> Option<&Provider> {
-        let domain = self.message.to.rsplit_once('@')?.1;
-        self.net.provider(&self.net.plan.topology.provider_of(domain)?.id)
-    }
-
-    fn sink(&self) -> Option<&Sink> {
-        match &self.recipient()?.part {
-            Part::Node { sink, .. } => Some(sink),
-            Part::Fake(_) | Part::Nobody => None,
+        if !matches!(self.message.expect, Expectation::Delivered { .. }) {
+            self.problem(format!("accepted: {}", offered.reply.text()));
+            return Ok(());
         }
+        self.line.peer_confirmed = confirmed;
+        self.arrives(Timestamp::now()).await
     }
 
     fn problem(&mut self, what: String) {
@@ -177,16 +193,16 @@ impl Case<'_> {
     }
 
     fn refused(&mut self, offered: &Offered) {
-        let reply = &offered.reply;
+        let Offered { step, reply } = offered;
+        let text = reply.text();
         self.line.code = Some(reply.code);
+        self.line.reason = Some(text.clone());
         let Expectation::Refused { code, reason } = &self.message.expect else {
-            self.line.reason = Some(reply.text.clone());
-            return self.problem(format!("refused at {}: {} {}", offered.step, reply.code, reply.text));
+            return self.problem(format!("refused at {step}: {} {text}", reply.code));
         };
-        if reply.text.contains(&format!(" {reason}: ")) {
+        if text.contains(&format!(" {reason}: ")) {
             self.line.reason = Some(reason.clone());
         } else {
-            self.line.reason = Some(reply.text.clone());
             self.problem(format!("the reply does not name {reason}"));
         }
         if reply.code != *code {
@@ -194,33 +210,44 @@ impl Case<'_> {
         }
     }
 
-    /// Not an octet of the message is where it must not be.
-    fn nothing_arrived(&mut self) -> Result<(), NetError> {
-        let token = self.letter.token.clone();
-        let found = self.sink().is_some_and(|sink| find(&sink.messages(), &token).is_some());
-        let offered = match self.recipient().map(|recipient| &recipient.part) {
-            Some(Part::Fake(fake)) => fake.was_offered_mail(),
-            _ => false,
-        };
-        if found || offered {
-            self.problem("something of the message reached the other side".to_owned());
+    /// The node has the refusal on record, for the reason it gave.
+    fn check_refusal(&mut self, record: &Value) {
+        let Expectation::Refused { reason, .. } = &self.message.expect else { return };
+        if record["reason"] != reason.as_str() {
+            self.problem(format!("the record gives {} instead of {reason}", record["reason"]));
         }
-        Ok(())
+        self.check_content_left(record);
+    }
+
+    /// Not an octet of the message is where it must not be.
+    fn nothing_arrived(&mut self) {
+        let Some(recipient) = recipient(self.net, self.message) else { return };
+        let problem = match &recipient.part {
+            Part::Node { sink, .. } => {
+                find(&sink.messages(), &self.letter.token).map(|_| "it arrived all the same".to_owned())
+            }
+            Part::Fake(fake) => {
+                let heard = fake.heard().join(" / ");
+                fake.was_offered_mail().then(|| format!("the other side was offered mail: {heard}"))
+            }
+            Part::Nobody(wire) => (wire.touched() > 0).then(|| "there was a connection".to_owned()),
+        };
+        if let Some(problem) = problem {
+            self.problem(problem);
+        }
     }
 
     async fn arrives(&mut self, submitted: Timestamp) -> Result<(), NetError> {
-        let token = self.letter.token.clone();
-        let Some(sink) = self.sink() else { return Ok(()) };
-        let arrival = sink.wait_until(|messages| find(messages, &token).is_some());
-        let stored =
-            timeout(PATIENCE, arrival).await.ok().and_then(|messages| find(&messages, &token).cloned());
-        let Some(stored) = stored else {
+        let Some(sink) = recipient(self.net, self.message).and_then(Provider::sink) else { return Ok(()) };
+        let token = &self.letter.token;
+        let arrival = sink.wait_until(|messages| find(messages, token).is_some());
+        let arrived = timeout(PATIENCE, arrival).await.ok();
+        let Some(stored) = arrived.and_then(|messages| find(&messages, token).cloned()) else {
             self.problem("it did not arrive within a minute".to_owned());
             return Ok(());
         };
-        self.line.latency_ms = Some(
-            i64::try_from(stored.arrived.duration_since(submitted).as_millis()).unwrap_or(i64::MAX).max(0),
-        );
+        let latency = stored.arrived.duration_since(submitted).as_millis();
+        self.line.latency_ms = Some(i64::try_from(latency).unwrap_or(i64::MAX).max(0));
         let got = stored.content().map_err(NetError::machine("reading what arrived"))?;
         match added_fields(&got, &self.letter.content) {
             Err(difference) => self.problem(difference),
@@ -229,6 +256,9 @@ impl Case<'_> {
                 self.check_verdict(&fields);
             }
         }
+        for violation in sink.violations() {
+            self.problem(format!("towards the environment: {}", violation.what));
+        }
         Ok(())
     }
 
@@ -236,20 +266,27 @@ impl Case<'_> {
     fn check_verdict(&mut self, fields: &[(String, String)]) {
         let Expectation::Delivered { assurance } = &self.message.expect else { return };
         let level = word(*assurance);
-        let verdicts: Vec<_> = fields.iter().filter(|(name, _)| name == "federation-assurance").collect();
+        let verdicts: Vec<_> = fields
+            .iter()
+            .filter(|(name, _)| name == "federation-assurance")
+            .map(|(_, value)| value)
+            .collect();
+        let told = |value: &str| value.split(';').next().unwrap_or_default().trim().to_owned();
         match verdicts.as_slice() {
-            [(_, value)] if value.split(';').next().map(str::trim) == Some(level) => {}
+            [value] if told(value) == level => {
+                self.line.assurance.get_or_insert_with(|| level.to_owned());
+            }
             other => self.problem(format!("the environment was told {other:?} instead of {level}")),
         }
     }
 
     fn check_delivered(&mut self, record: &Value, level: Level) {
         self.line.assurance = record["assurance"].as_str().map(str::to_owned);
-        let hosts = record["hosts"].as_array().cloned().unwrap_or_default();
-        let served = hosts.iter().find(|host| host["reason"].is_null());
+        let served =
+            record["hosts"].as_array().and_then(|hosts| hosts.iter().find(|host| host["reason"].is_null()));
         self.line.peer_confirmed = served.is_some_and(|host| !host["peer_confirmed"].is_null());
         if record["outcome"] != "delivered" {
-            self.problem(format!("the record says {}", record["outcome"]));
+            self.problem(format!("the record says {}: {}", record["outcome"], record["detail"]));
         }
         if self.line.assurance.as_deref() != Some(word(level)) {
             self.problem(format!("the record says level {}", record["assurance"]));
@@ -260,17 +297,27 @@ impl Case<'_> {
     }
 
     fn check_record(&mut self, record: &Value, outcome: &str, reason: &str) {
-        self.line.reason = record["reason"].as_str().map(str::to_owned);
         if record["outcome"] != outcome {
             self.problem(format!("the record says {} instead of {outcome}", record["outcome"]));
         }
         if record["reason"] != reason {
             self.problem(format!("the record gives {} instead of {reason}", record["reason"]));
         }
+        self.check_content_left(record);
+        self.nothing_arrived();
+    }
+
+    fn check_content_left(&mut self, record: &Value) {
         if record["content_left"] != "never" {
             self.problem(format!("content left: {}", record["content_left"]));
         }
     }
+}
+
+/// The provider that the message is for.
+fn recipient<'a>(net: &'a Net, message: &Message) -> Option<&'a Provider> {
+    let (_, domain) = message.to.rsplit_once('@')?;
+    net.provider(&net.plan.topology.provider_of(domain)?.id)
 }
 
 const fn word(level: Level) -> &'static str {

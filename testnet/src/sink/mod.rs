@@ -155,6 +155,11 @@ impl Sink {
         &self.listen
     }
 
+    /// Where messages are stored.
+    pub fn directory(&self) -> PathBuf {
+        lock(&self.shared.store).directory().to_owned()
+    }
+
     /// Decides what one recipient gets told from now on.
     pub fn answer(&self, recipient: &str, answer: Answer) {
         lock(&self.shared.answers).by_address.insert(recipient.to_ascii_lowercase(), answer);

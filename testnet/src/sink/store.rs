@@ -99,6 +99,10 @@ impl Store {
         Ok(Self { directory: directory.to_owned(), index, messages, drafts: 0 })
     }
 
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     pub(super) fn messages(&self) -> &[Stored] {
         &self.messages
     }
