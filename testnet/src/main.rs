@@ -17,6 +17,10 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run several providers: to try by hand, or `--once` to send every message of a topology and judge the result.
+    Up(command::up::Arguments),
+    /// List what comes with this program.
+    List(command::list::Arguments),
     /// Serve the signed DNS tree of a topology in the foreground, and print its trust anchor.
     Dns(command::dns::Arguments),
 }
@@ -25,6 +29,8 @@ enum Command {
 async fn main() -> ExitCode {
     let Arguments { command } = Arguments::parse();
     let result = match command {
+        Command::Up(arguments) => command::up::run(arguments).await,
+        Command::List(arguments) => command::list::run(&arguments),
         Command::Dns(arguments) => command::dns::run(arguments).await,
     };
     result.unwrap_or_else(|failure| {

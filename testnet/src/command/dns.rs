@@ -17,9 +17,9 @@ pub struct Arguments {
     /// Where to listen, UDP and TCP. Port 0 takes a free one.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:5353")]
     listen: SocketAddr,
-    /// The topology to publish; three sound providers if not given.
-    #[arg(long, value_name = "FILE")]
-    topology: Option<PathBuf>,
+    /// The topology to publish: one of `testnet list`, or a file with one.
+    #[arg(long, value_name = "FILE|NAME", default_value = "three-providers")]
+    topology: String,
     /// Write the trust anchor there too: root.ds, root.key, and root.bind.conf for `delv -a`.
     #[arg(long, value_name = "DIR")]
     anchor_dir: Option<PathBuf>,
@@ -27,7 +27,7 @@ pub struct Arguments {
 
 /// Serves until interrupted.
 pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let topology = topology(arguments.topology.as_deref())?;
+    let topology = topology(&arguments.topology)?;
     let prefix = Prefix::pick(rand::random, &[]).map_err(Failure::tool("finding free loopback addresses"))?;
     let now = Timestamp::now();
     let plan = Plan::new(topology, &prefix, now)?;

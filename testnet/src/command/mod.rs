@@ -1,18 +1,22 @@
 //! One file per subcommand, and how they fail.
 
 pub mod dns;
+pub mod list;
+pub mod up;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use serde::Serialize;
 use testnet::dns::{StartError, TreeError};
+use testnet::net::NetError;
 use testnet::topology::{PlanError, Topology, TopologyError};
 
 /// Why a subcommand ends early. Results of tests are no failures: they have exit codes 0 and 1.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The topology file can't be read.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {source}; `testnet list` names the topologies that come with this program", path = path.display())]
     Read {
         /// Which.
         path: PathBuf,
@@ -38,14 +42,22 @@ pub enum Failure {
         /// What came of it.
         why: String,
     },
+    /// The network does not run.
+    #[error(transparent)]
+    Net(#[from] NetError),
+    /// Somebody asked us to end before there was a result.
+    #[error("interrupted")]
+    Interrupted,
 }
 
 impl Failure {
     /// 2: usage or configuration; 3: the tool itself.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Read { .. } | Self::Topology { .. } | Self::Tree(_) => ExitCode::from(2),
-            Self::Tool { .. } => ExitCode::from(3),
+            Self::Read { .. } | Self::Topology { .. } | Self::Tree(_) | Self::Net(NetError::NoNode(_)) => {
+                ExitCode::from(2)
+            }
+            Self::Tool { .. } | Self::Net(_) | Self::Interrupted => ExitCode::from(3),
         }
     }
 
@@ -70,10 +82,45 @@ impl From<PlanError> for Failure {
     }
 }
 
-/// The topology of a file, or the default one.
-pub fn topology(file: Option<&Path>) -> Result<Topology, Failure> {
-    let Some(path) = file else { return Ok(Topology::three_providers()) };
+/// The topology with this name, else the one in this file.
+pub fn topology(name_or_file: &str) -> Result<Topology, Failure> {
+    if let Some(topology) = Topology::built_in(name_or_file) {
+        return Ok(topology);
+    }
+    let path = Path::new(name_or_file);
     let text =
         std::fs::read_to_string(path).map_err(|source| Failure::Read { path: path.to_owned(), source })?;
     text.parse().map_err(|source| Failure::Topology { path: path.to_owned(), source })
+}
+
+/// A result for programs.
+fn json(result: &impl Serialize) -> Result<String, Failure> {
+    let text = serde_json::to_string_pretty(result)
+        .map_err(|error| Failure::Tool { what: "writing JSON", why: error.to_string() })?;
+    Ok(format!("{text}\n"))
+}
+
+/// A reader that went away (`testnet list | head`) is no error.
+fn print(text: &str) {
+    use std::io::Write as _;
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Rows below their heads, in aligned columns.
+fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<_> = head.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: Vec<&str>| {
+        let cells: Vec<_> =
+            cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    let mut text = line(head.to_vec());
+    rows.iter().for_each(|row| text.push_str(&line(row.iter().map(String::as_str).collect())));
+    text
 }
