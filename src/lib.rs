@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod command;
 pub mod config;
 pub mod discovery;
 pub mod flow;

@@ -1,4 +1,6 @@
 //! The `sluis` command.
 #![forbid(unsafe_code)]
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    sluis::command::main()
+}

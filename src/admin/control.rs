@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
-use super::operations::{ContentStream, Operations};
+use super::operations::{ContentStream, Operations, ReloadRefusal, Reloaded};
 use crate::config::Control;
 use crate::model::{DecisionRecord, DeliveryId, Envelope, MessageId, Recipient};
 use crate::spool::{DeliveryView, Filter, MessageView, SpoolError};
@@ -33,7 +33,7 @@ pub fn router(node: Arc<dyn Operations>) -> Router {
         .route("/spool", get(list))
         .route("/spool/{id}", get(show))
         .route("/spool/{id}/{action}", post(act))
-        .route("/reload", post(reload))
+        .route("/reload", post(post_reload))
         .with_state(node)
 }
 
@@ -279,22 +279,33 @@ fn stream(mut body: axum::body::Body) -> ContentStream {
     receiver
 }
 
-async fn reload(State(node): Node) -> Response {
+/// Reloads a node, and logs and counts how it went.
+///
+/// # Errors
+/// The old configuration stays in force.
+pub async fn reload(node: &dyn Operations) -> Result<Reloaded, ReloadRefusal> {
     let result = node.reload().await;
-    match result {
+    let metrics = node.observer().metrics();
+    match &result {
         Ok(done) => {
-            node.observer().metrics().reload(super::Reload::Taken);
+            metrics.reload(super::Reload::Taken);
             tracing::info!(
                 changed = done.changed.len(),
                 needs_restart = done.needs_restart.len(),
                 "reloaded"
             );
-            Json(done).into_response()
         }
         Err(refusal) => {
-            node.observer().metrics().reload(super::Reload::Refused);
+            metrics.reload(super::Reload::Refused);
             tracing::error!(problems = %refusal.problems.join("; "), "reload refused");
-            (StatusCode::CONFLICT, Json(refusal)).into_response()
         }
+    }
+    result
+}
+
+async fn post_reload(State(node): Node) -> Response {
+    match reload(node.as_ref()).await {
+        Ok(done) => Json(done).into_response(),
+        Err(refusal) => (StatusCode::CONFLICT, Json(refusal)).into_response(),
     }
 }

@@ -109,7 +109,7 @@ async fn every_difference_is_seen() {
     zone.tlsa.insert(SERVER.into(), Seen::Trouble("SERVFAIL".into()));
     zone.tlsa.insert(
         CLIENT.into(),
-        Seen::Secure(TlsaSet::from_rdata(&[vec![3, 1, 1, 0], vec![[3, 1, 1], [9; 3]].concat()])),
+        Seen::Secure(TlsaSet::from_rdata(&[vec![3, 1, 1, 0], [[3, 1, 1], [9; 3]].concat()])),
     );
     zone.txt.insert("a.example".into(), Seen::NotSigned);
     let old = Txt::new(vec![b"v=NTA7516-1;startdate=2020-01;enddate=2021-12;provider=A".to_vec()]);

@@ -70,6 +70,15 @@ macro_rules! limits {
         }
 
         impl Limits {
+            /// The value of the limit with this key.
+            #[must_use]
+            pub fn get(&self, key: &str) -> Option<u64> {
+                match key {
+                    $(stringify!($key) => Some(self.$key),)+
+                    _ => None,
+                }
+            }
+
             /// Sets the limit with this key; the caller has compared the value with the table.
             pub(super) fn set(&mut self, key: &str, value: u64) {
                 match key {
@@ -311,6 +320,7 @@ mod tests {
             limits.set(limit.key, 987_654_321);
             let shown = format!("{limits:?}");
             assert!(shown.contains(&format!(" {}: 987654321", limit.key)), "{} in {shown}", limit.key);
+            assert_eq!(limits.get(limit.key), Some(987_654_321));
         }
     }
 

@@ -1,0 +1,271 @@
+//! `sluis check`: is the configuration in order, and what does it mean?
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+
+use super::{Exit, Failure, Report, load, table};
+use crate::config::{
+    Binding, Config, Endpoint, EndpointTls, HandOff, Identity, Peer, Recipients, Scope, TABLE,
+};
+use crate::discovery::nta_record::YearMonth;
+use crate::discovery::{AnchorSource, Trust};
+
+/// Certificates and records that end sooner are warned about.
+const SOON_DAYS: i64 = 30;
+
+pub(super) fn check(path: &Path) -> Result<Report, Failure> {
+    let config = load(path)?;
+    let now = Timestamp::now();
+    let warnings = warnings(&config, now);
+    let text = describe(&config, &warnings);
+    let keys: Vec<_> = config
+        .keys
+        .keys()
+        .iter()
+        .map(|key| key.certificate())
+        .map(|certificate| {
+            json!({
+                "kind": certificate.key().to_string(),
+                "spki": certificate.key_digest(),
+                "names": certificate.identities(),
+                "not_after": certificate.not_after(),
+            })
+        })
+        .collect();
+    let peers: Vec<_> = config
+        .federation
+        .peers
+        .iter()
+        .map(|peer| {
+            json!({ "name": peer.name, "scope": scope(peer), "floor": peer.floor, "identity": peer.identity.rule() })
+        })
+        .collect();
+    let summary = json!({
+        "ok": true,
+        "file": config.file,
+        "node": config.node.name,
+        "domains": config.node.domains,
+        "record": config.record.to_string(),
+        "trust": trust(&config),
+        "keys": keys,
+        "floor": config.federation.floor,
+        "peers": peers,
+        "weakened": config.weakened(),
+        "warnings": warnings,
+    });
+    Report::new(text, &summary, Exit::Pass)
+}
+
+/// What is admitted but deserves a look, with what is about to end.
+fn warnings(config: &Config, now: Timestamp) -> Vec<String> {
+    let mut all = config.warnings.clone();
+    let soon = now.checked_add(SignedDuration::from_hours(24 * SOON_DAYS)).unwrap_or(Timestamp::MAX);
+    for (key, files) in config.keys.keys().iter().zip(&config.key_files) {
+        let ends = key.certificate().not_after();
+        if ends > now && ends <= soon {
+            all.push(format!("{}: the certificate ends on {ends}", files.chain.display()));
+        }
+    }
+    let (month, next) = (YearMonth::of(now), YearMonth::of(soon));
+    let record = &config.record;
+    if record.end < month {
+        all.push(format!("node.enddate: {} is over; other nodes treat our domains as expired", record.end));
+    } else if record.end < next {
+        all.push(format!("node.enddate: the NTA record ends with {}; publish a new one in time", record.end));
+    }
+    if record.start > month {
+        all.push(format!("node.startdate: the NTA record does not hold before {}", record.start));
+    }
+    all.extend(
+        config.weakened().into_iter().map(|key| format!("{key} weakens protection; for test networks only")),
+    );
+    all
+}
+
+fn describe(config: &Config, warnings: &[String]) -> String {
+    let domains: Vec<String> = config.node.domains.iter().map(ToString::to_string).collect();
+    let mut rows = vec![
+        vec!["node".to_owned(), format!("{} of {}", config.node.name, config.record.provider)],
+        vec!["domains".to_owned(), domains.join(", ")],
+        vec!["record".to_owned(), config.record.to_string()],
+        vec!["dns".to_owned(), format!("resolver {}", config.discovery.dns.resolver)],
+        vec!["trust".to_owned(), trust(config)],
+    ];
+    for key in config.keys.keys() {
+        let certificate = key.certificate();
+        let names: Vec<String> = certificate.identities().iter().map(ToString::to_string).collect();
+        let text =
+            format!("{} for {}, until {}", certificate.key(), names.join(", "), certificate.not_after());
+        rows.push(vec!["key".to_owned(), text]);
+    }
+    let listen: Vec<String> = config.federation.listen.iter().map(ToString::to_string).collect();
+    rows.push(vec![
+        "federation".to_owned(),
+        format!("listens on {}, port of peers {}", listen.join(", "), config.peer_port()),
+    ]);
+    rows.push(vec![
+        "floor".to_owned(),
+        format!("{} unless a peer's entry says otherwise", config.federation.floor),
+    ]);
+    for peer in &config.federation.peers {
+        let text = format!(
+            "{}: {}, floor {}, identity by {}",
+            peer.name,
+            scope(peer),
+            peer.floor,
+            identity(&peer.identity)
+        );
+        rows.push(vec!["peer".to_owned(), text]);
+    }
+    rows.extend(submission(config));
+    rows.push(vec!["environment".to_owned(), hand_off(&config.environment)]);
+    let fallback = config
+        .fallback
+        .as_ref()
+        .map_or_else(|| "none: recipients that are not federated are refused".to_owned(), hand_off);
+    rows.push(vec!["fallback".to_owned(), fallback]);
+    rows.push(vec!["spool".to_owned(), config.spool.dir.display().to_string()]);
+    rows.extend(limits(config));
+    rows.push(vec![
+        "control".to_owned(),
+        format!("{}, mode {:04o}", config.control.socket.display(), config.control.mode),
+    ]);
+    let admin =
+        config.admin.map_or_else(|| "off".to_owned(), |address| format!("http://{address}/health, /metrics"));
+    rows.push(vec!["admin".to_owned(), admin]);
+    let weakened = config.weakened();
+    let lab = if weakened.is_empty() { "none".to_owned() } else { weakened.join(", ") };
+    rows.push(vec!["weakened by".to_owned(), lab]);
+    let mut text = format!("{}: in order\n\n", config.file.display());
+    // The table's head line would say nothing here.
+    let body = table(&["", ""], &rows);
+    text.push_str(body.strip_prefix('\n').unwrap_or(&body));
+    for warning in warnings {
+        let _ = write!(text, "\nwarning: {warning}");
+    }
+    if !warnings.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+fn trust(config: &Config) -> String {
+    match &config.discovery.dns.trust {
+        Trust::Validate(anchors) => {
+            let tags: Vec<String> = anchors.list().iter().map(|anchor| anchor.key_tag.to_string()).collect();
+            let source = match anchors.source() {
+                AnchorSource::Bundled => "IANA, bundled",
+                AnchorSource::File => "from dns.trust_anchor_file",
+            };
+            format!("validated here; root key tags {} ({source})", tags.join(", "))
+        }
+        Trust::AdBit { .. } => "the resolver's AD bit, tested at start".to_owned(),
+    }
+}
+
+fn scope(peer: &Peer) -> String {
+    match &peer.scope {
+        Scope::Domain(domain) => format!("the hosts of {domain}"),
+        Scope::Hosts(hosts) => hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn identity(identity: &Identity) -> String {
+    match identity {
+        Identity::Dane => "DANE".to_owned(),
+        Identity::Pinned(pins) => format!("pinned keys ({})", pins.len()),
+        Identity::FederationCa(roots) => format!("authorities of its own ({})", roots.len()),
+    }
+}
+
+fn submission(config: &Config) -> Vec<Vec<String>> {
+    let Some(submission) = &config.submission else {
+        return vec![vec!["submission".to_owned(), "through the control socket only".to_owned()]];
+    };
+    let listen: Vec<String> = submission.listen.iter().map(ToString::to_string).collect();
+    let mut rows = vec![vec!["submission".to_owned(), format!("listens on {}", listen.join(", "))]];
+    for client in &submission.clients {
+        let networks: Vec<String> = client.addresses.iter().map(ToString::to_string).collect();
+        let domains: Vec<String> = client.domains.iter().map(ToString::to_string).collect();
+        let who = match (networks.is_empty(), client.pins.len()) {
+            (true, pins) => format!("pinned keys ({pins})"),
+            (false, 0) => networks.join(", "),
+            (false, pins) => format!("{} and pinned keys ({pins})", networks.join(", ")),
+        };
+        rows.push(vec!["client".to_owned(), format!("{}: {who}; for {}", client.name, domains.join(", "))]);
+    }
+    rows
+}
+
+fn hand_off(hand_off: &HandOff) -> String {
+    let protected = |tls: &EndpointTls| match tls {
+        EndpointTls::Pins(pins) => format!("TLS with pinned keys ({})", pins.digests().len()),
+        EndpointTls::Ca { name, .. } => format!("TLS as {name} under a configured authority"),
+    };
+    let endpoint = |endpoint: &Endpoint| match endpoint {
+        Endpoint::Unix(path) => path.display().to_string(),
+        Endpoint::Loopback(address, None) => address.to_string(),
+        Endpoint::Loopback(address, Some(tls)) => format!("{address}, {}", protected(tls)),
+        Endpoint::Remote(address, tls) => format!("{address}, {}", protected(tls)),
+    };
+    let binding = match &hand_off.binding {
+        Binding::Lmtp(to) => format!("LMTP to {}", endpoint(to)),
+        Binding::Smtp(to) => format!("SMTP to {}", endpoint(to)),
+        Binding::Maildir(path) => format!("Maildir below {}", path.display()),
+    };
+    match hand_off.recipients {
+        Recipients::Ask => format!("{binding}; asked about recipients"),
+        Recipients::Accept => format!("{binding}; takes all recipients"),
+    }
+}
+
+/// Limits that are not at their default.
+fn limits(config: &Config) -> Vec<Vec<String>> {
+    let changed = TABLE.iter().filter_map(|limit| {
+        let value = config.limits.get(limit.key)?;
+        (value != limit.default).then(|| {
+            vec![
+                "limit".to_owned(),
+                format!("{} = {value} (default {}, {})", limit.key, limit.default, limit.unit),
+            ]
+        })
+    });
+    changed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::tests::{Bench, GOOD};
+
+    /// Proves: +REC-005 -REC-005 +DNS-005
+    #[test]
+    fn what_was_understood_is_said() {
+        let bench = Bench::new();
+        let config = bench.parse(GOOD).unwrap();
+        let now = "2026-11-22T12:00:00Z".parse().unwrap();
+        let text = describe(&config, &warnings(&config, now));
+        let dir = bench.path().parent().unwrap().display().to_string();
+        insta::assert_snapshot!("check", text.replace(&dir, "DIR"));
+    }
+
+    #[test]
+    fn what_ends_soon_is_warned_about() {
+        let bench = Bench::new();
+        let config = bench
+            .parse(&GOOD.replace("[lab]\npeer_port = 2025\nprivate_peer_addresses = true\n", ""))
+            .unwrap();
+        let at = |now: &str| warnings(&config, now.parse().unwrap()).join("\n");
+        assert_eq!(at("2026-11-22T12:00:00Z"), "");
+        assert!(at("2028-12-15T12:00:00Z").contains("the NTA record ends with 2028-12"));
+        assert!(at("2029-02-01T12:00:00Z").contains("2028-12 is over"));
+        assert!(at("2025-12-01T12:00:00Z").contains("does not hold before 2026-01"));
+        let ends = config.keys.keys()[0].certificate().not_after();
+        let before = ends.checked_sub(SignedDuration::from_hours(24)).unwrap();
+        assert!(warnings(&config, before).join("\n").contains("ours.pem: the certificate ends on"));
+    }
+}
