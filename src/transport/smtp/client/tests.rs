@@ -219,6 +219,23 @@ async fn another_certificate_than_the_one_vouched_for_ends_the_link() {
     assert!(accepted.is_empty(), "not a word inside");
 }
 
+/// Proves: +DANE-010 -DANE-010
+#[tokio::test]
+async fn the_name_sent_is_the_tlsa_base_domain_and_not_the_alias() {
+    let (ours, theirs) = (leaf(&["out.a.nl"]), leaf(&["whatever.example"]));
+    let mut aliased = candidate(&theirs);
+    aliased.base = "real.c.nl".parse().unwrap();
+    let (session, asked) = link(&aliased, &ClientTls::new(ours.ring()), async |mut peer| {
+        opening(&mut peer).await;
+        let (inside, _) = secured(peer, &theirs, CONFIRMED).await;
+        inside.stream.get_ref().1.server_name().map(str::to_owned)
+    })
+    .await;
+    assert!(session.is_ok());
+    assert_eq!(asked.as_deref(), Some("real.c.nl"));
+    assert_ne!(asked.as_deref(), Some(HOST));
+}
+
 /// Proves: +IDEN-003 -IDEN-003
 #[tokio::test]
 async fn a_server_that_does_not_ask_makes_no_mutual_link() {

@@ -157,6 +157,32 @@ async fn a_copied_certificate_does_not_authenticate() {
     }
 }
 
+/// Proves: -TLS-008 -IDEN-008
+#[tokio::test]
+async fn a_client_with_a_copied_certificate_gets_no_link() {
+    let (copied, thief, theirs) = (leaf(&["client.example.nl"]), leaf(&["client.example.nl"]), leaf(&[HOST]));
+    let key = rustls_pki_types::pem::PemObject::from_pem_slice(thief.key_pem.as_bytes()).unwrap();
+    let signing = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
+    let forged = rustls::sign::CertifiedKey::new(copied.chain.clone(), signing);
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        let config = rustls::ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(std::sync::Arc::new(Anybody))
+            .with_client_cert_resolver(std::sync::Arc::new(rustls::sign::SingleCertAndKey::from(
+                forged.clone(),
+            )));
+        let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let name = rustls::pki_types::ServerName::try_from(HOST).unwrap();
+        let server = ServerTls::new(theirs.ring());
+        let (_near, far) = tokio::join!(connector.connect(name, near), server.accept(far));
+        // Neither served nor treated as one who showed nothing.
+        assert_eq!(far.err().unwrap().reason(), Reason::TlsHandshake);
+    }
+}
+
 /// Proves: -TLS-006
 #[tokio::test]
 async fn a_peer_with_a_short_key_gets_no_link() {
