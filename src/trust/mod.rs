@@ -19,6 +19,7 @@
 
 mod fields;
 mod header;
+mod judge;
 mod results;
 
 pub use fields::{
@@ -26,4 +27,5 @@ pub use fields::{
     authentication_results, date, federation_assurance, received,
 };
 pub use header::{HeaderFacts, HeaderFault, HeaderLimits, HeaderWatch, ReportKind};
+pub use judge::{Input, Judge, Judged};
 pub use results::{DkimResult, DkimWord, DmarcWord, MessageResults, SpfIdentity, SpfResult, SpfWord};
