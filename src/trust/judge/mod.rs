@@ -9,6 +9,8 @@ mod names;
 mod spf;
 
 #[cfg(test)]
+mod spf_tests;
+#[cfg(test)]
 mod tests;
 
 use std::future::{Future, poll_fn};
