@@ -127,6 +127,8 @@ fn send(sender: &Sender) -> Result<(Disposition, String), Box<dyn std::error::Er
 }
 
 /// A Postfix as most providers have it, plus a client certificate: nothing more is needed for the highest level.
+///
+/// Proves: +IDEN-006 +IDEN-009 +IDEN-010 +IDEN-013 +IDEN-021
 #[test]
 fn postfix_with_a_certificate_is_mutual() {
     isolated(|| {
@@ -143,6 +145,7 @@ fn postfix_with_a_certificate_is_mutual() {
     });
 }
 
+/// Proves: -IDEN-002
 #[test]
 fn postfix_without_a_certificate_is_refused_at_mutual() {
     isolated(|| {
@@ -158,6 +161,7 @@ fn postfix_without_a_certificate_is_refused_at_mutual() {
     });
 }
 
+/// Proves: +IDEN-002 +IDEN-016
 #[test]
 fn postfix_without_a_certificate_passes_by_its_messages_at_nta7516() {
     isolated(|| {
@@ -178,6 +182,7 @@ fn postfix_without_a_certificate_passes_by_its_messages_at_nta7516() {
     });
 }
 
+/// Proves: -IDEN-016
 #[test]
 fn postfix_without_certificate_and_signature_is_refused_at_any_floor() {
     isolated(|| {
@@ -192,6 +197,8 @@ fn postfix_without_certificate_and_signature_is_refused_at_any_floor() {
 }
 
 /// Leaving the certificate away gains nothing for a provider whose client key is published.
+///
+/// Proves: -IDEN-011
 #[test]
 fn postfix_that_hides_its_published_key_is_refused_at_any_floor() {
     isolated(|| {
@@ -226,6 +233,7 @@ fn receiver(stage: &Stage, identity: Identity) -> Result<Postfix, Box<dyn std::e
     })?)
 }
 
+/// Proves: +IDEN-003
 #[test]
 fn node_delivers_to_postfix_and_shows_its_certificate() {
     isolated(|| {
@@ -260,6 +268,8 @@ fn node_sends_nothing_to_a_postfix_with_another_key() {
 }
 
 /// Both ends are ours, and the mail is read back where a customer would read it.
+///
+/// Proves: +HAND-004 +HAND-005 +HAND-006
 #[test]
 fn dovecot_keeps_what_node_hands_to_node_byte_for_byte() {
     isolated(|| {
