@@ -135,7 +135,7 @@ fn exit_codes_tell_who_is_wrong() {
     assert_eq!(code(&other), 0, "the variable names the file too");
 }
 
-/// Proves: +REC-004 -REC-004
+/// Proves: +REC-003 -REC-003
 #[test]
 fn explain_answers_without_a_node_and_stores_nothing() {
     let bench = Bench::new();

@@ -22,8 +22,8 @@ use crate::transport::smtp::Reply;
 use crate::transport::smtp::command::Mail;
 use crate::transport::smtp::server::{Content, Gate, SecuredSession};
 use crate::trust::{
-    AssuranceFacts, HeaderFacts, MessageResults, Proof, ResultsFacts, authentication_results,
-    federation_assurance,
+    AssuranceFacts, GivenName, HeaderFacts, Input, MessageResults, Proof, ResultsFacts,
+    authentication_results, federation_assurance,
 };
 
 /// The gate for other providers.
@@ -317,14 +317,27 @@ impl Message<'_> {
         }
     }
 
-    /// SPF, DKIM and DMARC (IDEN-016). Fails closed: the judge of messages is not connected yet.
+    /// SPF, DKIM and DMARC (IDEN-016).
     async fn judge_by_message(&self, ledger: &mut Ledger) -> Result<MessageResults, Refusal> {
-        let size = self.content.len();
-        ledger.record.detail = Some(format!("{size} octets, sent by {}", self.helo));
-        Err(Refusal::new(
-            Reason::TrustDnsTemporary,
-            "this build cannot judge messages by SPF, DKIM and DMARC yet",
-        ))
+        let live = self.node.live();
+        let judged = self
+            .node
+            .inner
+            .judge
+            .judge(&Input {
+                client_ip: self.knock.ip(),
+                helo: &GivenName::read(self.helo),
+                mail_from: &self.envelope.sender,
+                from_domain: &self.header.from_domain,
+                content: self.content,
+                host: &live.config.node.name,
+            })
+            .await;
+        ledger.record.trust = Some(judged.facts);
+        ledger.record.discovery.dns.extend(judged.dns);
+        ledger.record.warnings.extend(judged.warnings);
+        judged.verdict.map_err(|(reason, detail)| Refusal::new(reason, detail))?;
+        Ok(judged.results)
     }
 
     /// Stores the message. Only after this there is anything to acknowledge.

@@ -24,6 +24,7 @@ use crate::policy::Policy;
 use crate::spool::{Spool, SpoolError};
 use crate::transport::smtp::server::{Server, Settings, Slots};
 use crate::transport::tls::{ClientTls, KeyRing, ServerTls};
+use crate::trust::Judge;
 use crate::world::World;
 
 /// Why a node does not start. The operator acts.
@@ -65,6 +66,7 @@ pub(super) struct Inner {
     pub(super) spool: Spool,
     pub(super) discovery: Arc<Discovery>,
     pub(super) keys: Arc<KeyRing>,
+    pub(super) judge: Judge,
     pub(super) budgets: Budgets,
     pub(super) keywatch: KeyWatch,
     pub(super) started: Timestamp,
@@ -100,6 +102,7 @@ impl Node {
         let (settings, spool_world) = (config.spool.clone(), world.clone());
         let opened = tokio::task::spawn_blocking(move || Spool::open(settings, spool_world)).await;
         let spool = opened.map_err(|error| SpoolError::Broken(error.to_string().into()))??;
+        let judge = Judge::new(Arc::clone(&discovery), Arc::clone(&world.clock));
         let keys = KeyRing::new(config.keys.clone());
         let server_settings = Arc::new(ArcSwap::from_pointee(assemble::server_settings(&config)));
         let budgets = Budgets::new(&config.limits);
@@ -112,6 +115,7 @@ impl Node {
                 spool,
                 discovery,
                 keys,
+                judge,
                 budgets,
                 keywatch: KeyWatch::default(),
                 server_settings,

@@ -324,12 +324,8 @@ impl Volume for Directory {
 
 /// Makes a directory that only our own user can enter, and mends the mode of one that is there.
 fn make_directory(dir: &Path) -> io::Result<()> {
-    match fs::DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
-        }
-        other => other,
-    }
+    fs::DirBuilder::new().mode(0o700).recursive(true).create(dir)?;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
 }
 
 fn open_private(path: &Path) -> io::Result<File> {

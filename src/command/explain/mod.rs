@@ -1,4 +1,4 @@
-//! `sluis explain ADDRESS`: what would happen, and why. Sends nothing, stores nothing (REC-004).
+//! `sluis explain ADDRESS`: what would happen, and why. Sends nothing, stores nothing (REC-003).
 
 mod advice;
 mod render;

@@ -394,7 +394,7 @@ mod tests {
         }
     }
 
-    /// Proves: +HAND-003 -HAND-007
+    /// Proves: +HAND-001 -HAND-007
     #[tokio::test]
     async fn who_has_no_mailbox_is_unknown_and_who_cannot_be_written_waits() {
         let home = Home::with(&["piet", "vol"]);

@@ -6,7 +6,7 @@
 //! - A binding that leaves the machine without TLS and a configured key cannot be constructed.
 //!
 //! # Errors
-//! Whatever fails for the moment leaves the message in the spool (HAND-003).
+//! Whatever fails for the moment leaves the message in the spool (HAND-001).
 
 mod configured;
 pub mod headers;

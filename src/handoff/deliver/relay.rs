@@ -2,7 +2,7 @@
 //!
 //! # Guarantees
 //! - LMTP: the reply about a recipient settles that recipient and no other (HAND-001).
-//! - Whatever breaks off leaves those without a final word for later (HAND-003).
+//! - Whatever breaks off leaves those without a final word for later (HAND-001).
 
 use std::time::Duration;
 
@@ -199,7 +199,7 @@ fn words(reply: &Reply) -> (String, String) {
 
 /// The answer for a recipient about whom the environment said nothing final.
 fn without_word(address: &Address, error: &DialogueError) -> RecipientAnswer {
-    // What the environment cannot take today it cannot take tomorrow; anything else may heal (HAND-003).
+    // What the environment cannot take today it cannot take tomorrow; anything else may heal (HAND-001).
     let (verdict, code, reason) = match error.fault() {
         Fault::Lacks(Lack::Smtputf8) => (Verdict::Failed, "553 5.6.7", Reason::NoSmtputf8),
         Fault::Lacks(Lack::EightBitMime) => (Verdict::Failed, "554 5.6.3", Reason::NoEightBitMime),

@@ -65,7 +65,7 @@ async fn an_attempt_whose_worker_stopped_is_unknown_and_tried_again() {
     assert_eq!(begin(&spool).await.number(), 2);
 }
 
-/// Proves: +SPOOL-008 -SPOOL-008
+/// Proves: +SPOOL-005 -SPOOL-005
 #[tokio::test]
 async fn a_message_goes_when_every_recipient_is_settled_and_not_before() {
     let disk = PowerDisk::default();
@@ -113,7 +113,7 @@ async fn a_message_goes_when_every_recipient_is_settled_and_not_before() {
     assert!(disk.file_names().is_empty());
 }
 
-/// Proves: -SPOOL-008
+/// Proves: -SPOOL-005
 #[tokio::test]
 async fn results_for_recipients_of_others_are_refused_and_nothing_changes() {
     let disk = PowerDisk::default();

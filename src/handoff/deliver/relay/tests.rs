@@ -168,7 +168,7 @@ async fn each_lmtp_reply_settles_its_recipient_alone() {
     assert!(heard.contains("DATA\r\nSubject: x\r\n\r\n..dot\r\n.\r\n"), "{heard}");
 }
 
-/// Proves: +HAND-003 -HAND-003
+/// Proves: +HAND-001 -HAND-001
 #[tokio::test]
 async fn an_environment_that_is_away_or_breaks_off_leaves_everybody_for_later() {
     let scripts: [(Script, ContentLeft, &str); 4] = [
@@ -193,7 +193,7 @@ async fn an_environment_that_is_away_or_breaks_off_leaves_everybody_for_later() 
     assert_eq!(handover.step, Some("connect"));
 }
 
-/// Proves: +HAND-001 +HAND-003
+/// Proves: +HAND-001
 #[tokio::test]
 async fn a_final_word_before_the_break_counts() {
     fn one_then_gone(line: &str) -> Option<&'static str> {
