@@ -53,6 +53,7 @@ impl NodeProcess {
         let keys = placed.certificate.write(home, "node").map_err(NetError::machine("writing keys"))?;
         let submission = SocketAddr::new(placed.private, SUBMISSION_PORT);
         let text = configuration(plan, placed, home, anchor, environment, &keys);
+        std::fs::create_dir(home.join(STATE)).map_err(NetError::machine("a directory"))?;
         let config = home.join("sluis.toml");
         std::fs::write(&config, text).map_err(NetError::machine("writing the configuration"))?;
         let log = home.join("log");
@@ -248,6 +249,8 @@ fn looks() -> tokio::time::Interval {
     looks
 }
 
+/// Name of the node's own directory within a provider's.
+const STATE: &str = "state";
 /// Name of the control socket within a provider's directory.
 pub(super) const CONTROL_SOCKET: &str = "control.sock";
 
@@ -297,7 +300,7 @@ floor = "{floor}"
         name = text(&provider.hosts[0]),
         organisation = text(&provider.name),
         first = provider.domains[0],
-        state = file(&home.join("state")),
+        state = file(&home.join(STATE)),
         resolver = plan.dns,
         anchor = file(anchor),
         chain = file(&keys.chain),
