@@ -225,7 +225,8 @@ impl Attempt {
 
     /// Records the end, in one commit: results, decision record, next try or settlement, report.
     ///
-    /// The delivery waits again while a recipient is pending; otherwise it is settled: `delivered` when all were, `discarded`
+    /// The delivery waits again while a recipient is pending (or is held, if the attempt found the content damaged:
+    /// SPOOL-013); otherwise it is settled: `delivered` when all were, `discarded`
     /// when some failed and the sender is null (SPOOL-012), else `returned`. With the last delivery the message and its
     /// content are removed; the decision records stay.
     ///
@@ -249,6 +250,7 @@ impl Attempt {
             not_before,
             random: self.spool.world().random.next(),
             retry: self.spool.settings().retry,
+            damaged: self.spool.is_damaged(self.delivery.message),
         };
         let work = move |tables: &mut Tables<'_>| context.apply(tables, &recipients, &record, staged);
         let finished = self.spool.change(Room::Settles, work).await?;
@@ -282,6 +284,7 @@ struct Ending {
     not_before: Option<Timestamp>,
     random: u64,
     retry: Retry,
+    damaged: bool,
 }
 
 impl Ending {
@@ -308,11 +311,12 @@ impl Ending {
         if pending && self.due != Due::Attempt {
             return Err(SpoolError::Misuse("a recipient is left pending where all are to be returned"));
         }
-        let next = pending.then(|| {
+        let next = (pending && !self.damaged).then(|| {
             self.retry.next_try(message.accepted, self.now, delivery.tries, self.not_before, self.random)
         });
         delivery.state = match next {
             Some(due) => State::Waiting { due, aim: Aim::Deliver },
+            None if pending => State::Held { by: Hold::Damaged },
             None => settled(&delivery, &message),
         };
         delivery.unknown = 0;

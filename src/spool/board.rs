@@ -120,24 +120,36 @@ impl Board {
         self.due.iter().find(|(_, id)| !self.claimed.contains(id)).map(|(due, _)| *due)
     }
 
-    /// Claims up to `limit` deliveries that are due at `now`, the longest due first.
-    pub(super) fn take_due(&mut self, now: Timestamp, limit: usize) -> Vec<(DeliveryId, Route, Due)> {
-        let ready: Vec<_> = self
-            .due
-            .iter()
-            .take_while(|(due, _)| *due <= now)
-            .filter(|(_, id)| !self.claimed.contains(id))
-            .take(limit)
-            .filter_map(|(_, id)| {
-                let slot = self.slots.get(id)?;
-                let due = match slot.aim {
-                    Aim::Return => Due::ReturnAsked,
-                    Aim::Deliver if now >= slot.expires => Due::Expired,
-                    Aim::Deliver => Due::Attempt,
-                };
-                Some((*id, slot.route.clone(), due))
-            })
-            .collect();
+    /// Claims up to `limit` deliveries that are due at `now` and on a route that `admit` has something for, the longest due
+    /// first.
+    pub(super) fn take_due<T>(
+        &mut self,
+        now: Timestamp,
+        limit: usize,
+        mut admit: impl FnMut(&Route) -> Option<T>,
+    ) -> Vec<(DeliveryId, Route, Due, T)> {
+        let mut ready = Vec::new();
+        // One refusal stands for all of a route: a peer that is away may have thousands waiting.
+        let mut refused: HashSet<&Route> = HashSet::new();
+        for (_, id) in self.due.iter().take_while(|(due, _)| *due <= now) {
+            if ready.len() >= limit {
+                break;
+            }
+            let Some(slot) = self.slots.get(id) else { continue };
+            if self.claimed.contains(id) || refused.contains(&slot.route) {
+                continue;
+            }
+            let Some(admitted) = admit(&slot.route) else {
+                refused.insert(&slot.route);
+                continue;
+            };
+            let due = match slot.aim {
+                Aim::Return => Due::ReturnAsked,
+                Aim::Deliver if now >= slot.expires => Due::Expired,
+                Aim::Deliver => Due::Attempt,
+            };
+            ready.push((*id, slot.route.clone(), due, admitted));
+        }
         self.claimed.extend(ready.iter().map(|(id, ..)| *id));
         ready
     }

@@ -2,12 +2,15 @@
 
 use std::io::{self, Read};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::JoinHandle;
 
 use crate::model::{Digest, Hasher, MessageId};
+
+use super::store::Store;
 
 /// Octets that are in memory at a time for content in a file.
 const PIECE_OCTETS: usize = 64 << 10;
@@ -23,6 +26,7 @@ pub struct Content {
     hasher: Hasher,
     expected: Digest,
     message: MessageId,
+    store: Arc<Store>,
 }
 
 /// The file, what was read from it (empty at its end), and whether that went well.
@@ -39,26 +43,21 @@ enum Source {
 }
 
 impl Content {
-    pub(super) fn inline(message: MessageId, content: Vec<u8>, expected: Digest) -> Self {
-        Self {
-            source: Source::Memory,
-            piece: content,
-            position: 0,
-            hasher: Hasher::default(),
-            expected,
-            message,
-        }
+    pub(super) fn inline(store: Arc<Store>, message: MessageId, content: Vec<u8>, expected: Digest) -> Self {
+        Self::new(store, message, Source::Memory, content, expected)
     }
 
-    pub(super) fn file(message: MessageId, file: Box<dyn Read + Send>, expected: Digest) -> Self {
-        Self {
-            source: Source::File(file),
-            piece: Vec::new(),
-            position: 0,
-            hasher: Hasher::default(),
-            expected,
-            message,
-        }
+    pub(super) fn file(
+        store: Arc<Store>,
+        message: MessageId,
+        file: Box<dyn Read + Send>,
+        expected: Digest,
+    ) -> Self {
+        Self::new(store, message, Source::File(file), Vec::new(), expected)
+    }
+
+    fn new(store: Arc<Store>, message: MessageId, source: Source, piece: Vec<u8>, expected: Digest) -> Self {
+        Self { source, piece, position: 0, hasher: Hasher::default(), expected, message, store }
     }
 
     fn end(&mut self) -> io::Result<()> {
@@ -66,7 +65,7 @@ impl Content {
             self.source = Source::Ended;
             return Ok(());
         }
-        tracing::error!(message = %self.message, "content is damaged on disk: its digest is not the one recorded");
+        self.store.mark_damaged(self.message);
         Err(damaged())
     }
 }

@@ -205,20 +205,23 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::NoMessage`], [`SpoolError::Damaged`] when its content is gone, [`SpoolError::Broken`].
     pub async fn content(&self, id: MessageId) -> Result<Content, SpoolError> {
-        let bodies = self.bodies();
+        let store = Arc::clone(&self.inner.store);
         self.read(move |tables| {
             let message = tables.message(id)?;
-            let gone = || SpoolError::Damaged(format!("the content of message {id}"));
-            match message.body {
+            let digest = message.content_digest;
+            let found = match message.body {
                 stored::Body::Inline => {
-                    let content = tables.inline(id)?.ok_or_else(gone)?;
-                    Ok(Content::inline(id, content, message.content_digest))
+                    tables.inline(id)?.map(|content| Content::inline(Arc::clone(&store), id, content, digest))
                 }
                 stored::Body::File => {
-                    let file = bodies.open(&id.to_string()).map_err(|_| gone())?;
-                    Ok(Content::file(id, file, message.content_digest))
+                    let file = store.bodies.open(&id.to_string()).ok();
+                    file.map(|file| Content::file(Arc::clone(&store), id, file, digest))
                 }
-            }
+            };
+            found.ok_or_else(|| {
+                store.mark_damaged(id);
+                SpoolError::Damaged(format!("the content of message {id}"))
+            })
         })
         .await
     }
@@ -232,8 +235,22 @@ impl Spool {
     /// Claims up to `limit` deliveries that are due at `now`, the longest due first. Nobody else gets them until the claim
     /// is dropped or its attempt is over.
     pub fn take_due(&self, now: Timestamp, limit: usize) -> Vec<Claim> {
-        let taken = self.inner.store.board().take_due(now, limit);
-        let claim = |(delivery, route, due)| Claim { spool: self.clone(), delivery, route, due };
+        self.take_due_with(now, limit, |_| Some(())).into_iter().map(|(claim, ())| claim).collect()
+    }
+
+    /// As [`Spool::take_due`], for those whose route is admitted: `admit` gives what an attempt on that route needs, such as
+    /// a slot of its peer. A route it refuses is passed over, so that a peer that takes nothing does not keep others
+    /// waiting behind its mail. It must not call the spool.
+    pub fn take_due_with<T>(
+        &self,
+        now: Timestamp,
+        limit: usize,
+        admit: impl FnMut(&Route) -> Option<T>,
+    ) -> Vec<(Claim, T)> {
+        let taken = self.inner.store.board().take_due(now, limit, admit);
+        let claim = |(delivery, route, due, admitted)| {
+            (Claim { spool: self.clone(), delivery, route, due }, admitted)
+        };
         taken.into_iter().map(claim).collect()
     }
 
@@ -329,6 +346,14 @@ impl Spool {
 
     fn unclaim(&self, delivery: DeliveryId) {
         self.inner.store.board().unclaim(delivery);
+    }
+
+    fn is_damaged(&self, message: MessageId) -> bool {
+        self.inner.store.is_damaged(message)
+    }
+
+    fn forget_damage(&self, message: MessageId) {
+        self.inner.store.forget_damage(message);
     }
 
     /// Takes a delivery whose record is damaged off the schedule.

@@ -156,6 +156,7 @@ impl Spool {
     /// # Errors
     /// [`SpoolError::State`] unless it is held.
     pub async fn release(&self, id: DeliveryId) -> Result<(), SpoolError> {
+        self.forget_damage(id.message);
         self.transition(id, "release", |delivery, now| match delivery.state {
             State::Held { .. } => {
                 delivery.unknown = 0;
@@ -185,18 +186,6 @@ impl Spool {
     pub async fn return_(&self, id: DeliveryId) -> Result<(), SpoolError> {
         self.transition(id, "return", |delivery, now| match delivery.state {
             State::Waiting { .. } | State::Held { .. } => Some(State::Waiting { due: now, aim: Aim::Return }),
-            _ => None,
-        })
-        .await
-    }
-
-    /// Holds a delivery whose content turned out to be damaged; called when an attempt ended because of that.
-    ///
-    /// # Errors
-    /// [`SpoolError::State`] unless it waits.
-    pub async fn hold_damaged(&self, id: DeliveryId) -> Result<(), SpoolError> {
-        self.transition(id, "hold", |delivery, _| match delivery.state {
-            State::Waiting { .. } => Some(State::Held { by: Hold::Damaged }),
             _ => None,
         })
         .await

@@ -1,5 +1,6 @@
 //! What the handles of the spool and its committing thread share.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -27,6 +28,8 @@ pub(super) struct Store {
     board: Mutex<Board>,
     broken: OnceLock<Arc<str>>,
     lock: Mutex<Option<File>>,
+    /// Messages whose content turned out to be damaged or gone.
+    damaged: Mutex<HashSet<MessageId>>,
     pub(super) news: Notify,
 }
 
@@ -47,6 +50,7 @@ impl Store {
             board: Mutex::new(board),
             broken: OnceLock::new(),
             lock: Mutex::new(lock),
+            damaged: Mutex::default(),
             news: Notify::new(),
         }
     }
@@ -84,6 +88,23 @@ impl Store {
         // A panic while the lock was held can only have come from arithmetic on counters; the order of the due times
         // is rebuilt from the store at the next start.
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers that the content of a message is damaged: the attempt that found out ends in `held` (SPOOL-013).
+    pub(super) fn mark_damaged(&self, id: MessageId) {
+        if self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
+            tracing::error!(message = %id, "the stored content is damaged or gone; its deliveries are held when next tried");
+        }
+    }
+
+    /// Whether [`Self::mark_damaged`] was called.
+    pub(super) fn is_damaged(&self, id: MessageId) -> bool {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    }
+
+    /// An operator lets a message go on: what is damaged will be found again.
+    pub(super) fn forget_damage(&self, id: MessageId) {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
     /// Whether a message of `octets` can be accepted, when `inline` octets go into the same commit.

@@ -29,7 +29,7 @@ async fn an_attempt_is_on_disk_before_its_first_packet_and_unknown_after_a_cut()
     assert_eq!(begin(&spool).await.number(), 2);
 }
 
-/// Proves: -SPOOL-006
+/// Proves: -SPOOL-006 +SPOOL-014 -SPOOL-014
 #[tokio::test]
 async fn t29_a_message_that_stops_the_node_again_and_again_is_held() {
     let mut disk = PowerDisk::default();
@@ -285,6 +285,29 @@ async fn a_claim_is_exclusive_and_a_stale_one_is_refused() {
     spool.hold(id).await.unwrap();
     let stale = spool.begin_attempt(second.remove(0)).await;
     assert!(matches!(stale.err(), Some(SpoolError::State { phase: Phase::Held, .. })));
+}
+
+#[tokio::test]
+async fn t34_a_route_that_is_busy_does_not_keep_others_waiting() {
+    let disk = PowerDisk::default();
+    let (world, _) = world();
+    let spool = open(&disk, &world);
+    for _ in 0..5 {
+        accept(&spool, one_recipient(), b"x").await.unwrap();
+    }
+    let other = NewMessage { routes: vec![(federation("c.nl"), vec![0])], ..one_recipient() };
+    accept(&spool, other, b"x").await.unwrap();
+    let mut asked = 0;
+    let taken = spool.take_due_with(world.now(), 2, |route| {
+        asked += 1;
+        (*route == federation("c.nl")).then_some("slot")
+    });
+    assert_eq!(
+        taken.iter().map(|(claim, slot)| (claim.route().clone(), *slot)).collect::<Vec<_>>(),
+        [(federation("c.nl"), "slot")]
+    );
+    assert_eq!(asked, 2, "a refusal stands for the whole route");
+    assert_eq!(spool.take_due(world.now(), 10).len(), 5);
 }
 
 #[tokio::test]

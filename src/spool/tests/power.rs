@@ -36,10 +36,19 @@ struct State {
     dead: bool,
     fail_flush: bool,
     fail_body_flush: bool,
+    lie: Option<Lie>,
     free: Option<u64>,
     no_space_writes: u32,
     reserved: bool,
     released: u32,
+}
+
+/// A flush that reports success and does nothing: what a store that forgot it would look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lie {
+    Database,
+    File,
+    Directory,
 }
 
 #[derive(Clone)]
@@ -117,6 +126,10 @@ impl PowerDisk {
 
     pub(super) fn fail_body_flushes(&self) {
         self.state().fail_body_flush = true;
+    }
+
+    pub(super) fn lie_about(&self, lie: Lie) {
+        self.state().lie = Some(lie);
     }
 
     pub(super) fn set_free(&self, octets: u64) {
@@ -233,6 +246,9 @@ impl StorageBackend for PowerDisk {
             state.pending.clear();
             return Err(io::Error::other("flush failed"));
         }
+        if state.lie == Some(Lie::Database) {
+            return Ok(());
+        }
         state.flushed = state.image.clone();
         state.pending.clear();
         Ok(())
@@ -272,6 +288,9 @@ impl Bodies for PowerDisk {
     fn sync_directory(&self) -> io::Result<()> {
         let mut state = self.state();
         state.step()?;
+        if state.lie == Some(Lie::Directory) {
+            return Ok(());
+        }
         state.flushed_names =
             state.files.iter().map(|(name, file)| (name.clone(), file.flushed.clone())).collect();
         state.removed.clear();
@@ -309,6 +328,9 @@ impl BodyFile for PowerFile {
         state.step()?;
         if state.fail_body_flush {
             return Err(io::Error::other("flush failed"));
+        }
+        if state.lie == Some(Lie::File) {
+            return Ok(());
         }
         let file = state.files.get_mut(&self.1).unwrap();
         file.flushed = file.content.clone();
