@@ -160,17 +160,15 @@ pub(super) fn open_database(
     cache_bytes: usize,
 ) -> Result<Database, String> {
     let backend = Reserved { inner: backend, volume };
-    // redb can panic on a damaged file; an operator needs a sentence instead.
-    let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        Builder::new().set_cache_size(cache_bytes).create_with_backend(backend)
-    }));
-    match opened {
-        Ok(Ok(database)) => Ok(database),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => {
-            Err("the database engine stopped while it read the file, which is probably damaged".to_owned())
-        }
-    }
+    guarded(|| Builder::new().set_cache_size(cache_bytes).create_with_backend(backend))?
+        .map_err(|error| error.to_string())
+}
+
+/// Runs `work`, in which redb may panic over a damaged file; an operator needs a sentence instead.
+pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).map_err(|_| {
+        "the database engine stopped while it read the file, which is probably damaged".to_owned()
+    })
 }
 
 /// A backend that turns "no space" during a commit into the use of the reserve.

@@ -159,12 +159,15 @@ impl Spool {
         let failed = |detail: String| SpoolError::Open { dir: settings.dir.display().to_string(), detail };
         let database = disk::open_database(disk.database, Arc::clone(&disk.volume), settings.cache_bytes)
             .map_err(failed)?;
-        let board = recover::recover(&database, disk.bodies.as_ref(), &settings, &world).map_err(
-            |error| match error {
-                SpoolError::Broken(detail) => failed(detail.to_string()),
-                other => other,
-            },
-        )?;
+        // What opens may still turn out to be damaged inside, and redb may panic on that.
+        let recovered =
+            disk::guarded(|| recover::recover(&database, disk.bodies.as_ref(), &settings, &world));
+        let board = match recovered {
+            Ok(Ok(board)) => board,
+            Ok(Err(SpoolError::Broken(detail))) => return Err(failed(detail.to_string())),
+            Ok(Err(error)) => return Err(error),
+            Err(stopped) => return Err(failed(stopped)),
+        };
         let store =
             Arc::new(Store::new(settings.clone(), disk.bodies, disk.volume, database, board, disk.lock));
         let (jobs, queue) = mpsc::unbounded_channel();
