@@ -81,6 +81,19 @@ impl Dovecot {
         wire::imap_inbox(self.imap_addr(), &mailbox.address, &mailbox.password)
     }
 
+    /// Waits until a mailbox has `count` messages, and fetches them. A node answers for a message before it hands it
+    /// over, so a mailbox may be a moment behind its answer.
+    ///
+    /// # Errors
+    /// [`ForeignError::Late`] if they don't come.
+    pub fn fetch_when(&mut self, mailbox: &Mailbox, count: usize) -> Result<Vec<Vec<u8>>, ForeignError> {
+        let (addr, Mailbox { address, password }) = (self.imap_addr(), mailbox);
+        self.running.until(&format!("has {count} messages for {address}"), |_| {
+            wire::imap_count(addr, address, password).ok().filter(|there| *there >= count)
+        })?;
+        self.fetch(mailbox)
+    }
+
     /// What it logged so far.
     pub fn log(&self) -> String {
         self.running.log()

@@ -132,25 +132,51 @@ fn dotted(message: &[u8]) -> Vec<u8> {
 /// # Errors
 /// The connection broke, or the server refused a command.
 pub fn imap_inbox(addr: SocketAddr, user: &str, password: &str) -> Result<Vec<Vec<u8>>, ForeignError> {
-    let mut lines = Lines::connect(addr)?;
-    lines.line()?;
-    imap(&mut lines, &format!("LOGIN \"{user}\" \"{password}\""))?;
-    imap(&mut lines, "SELECT INBOX")?;
+    let (mut lines, _) = imap_select(addr, user, password)?;
     // On an empty mailbox `1:*` is a sequence that does not exist; UIDs may be asked for in any case.
-    let messages = imap(&mut lines, "UID FETCH 1:* BODY.PEEK[]")?;
+    let messages = imap(&mut lines, "UID FETCH 1:* BODY.PEEK[]")?.literals;
     lines.send(b"z LOGOUT\r\n")?;
     Ok(messages)
 }
 
-/// Sends one command and returns the literals of the answer.
-fn imap(lines: &mut Lines, command: &str) -> Result<Vec<Vec<u8>>, ForeignError> {
+/// How many messages somebody's INBOX has.
+///
+/// # Errors
+/// The connection broke, or the server refused a command.
+pub fn imap_count(addr: SocketAddr, user: &str, password: &str) -> Result<usize, ForeignError> {
+    let (mut lines, selected) = imap_select(addr, user, password)?;
+    lines.send(b"z LOGOUT\r\n")?;
+    let count = |line: &String| line.strip_prefix("* ")?.strip_suffix(" EXISTS")?.parse().ok();
+    selected.lines.iter().find_map(count).ok_or_else(|| ForeignError::Unexpected {
+        what: "IMAP SELECT".into(),
+        reply: selected.lines.join("\n"),
+    })
+}
+
+/// What came between a command and its status.
+#[derive(Default)]
+struct ImapAnswer {
+    lines: Vec<String>,
+    literals: Vec<Vec<u8>>,
+}
+
+fn imap_select(addr: SocketAddr, user: &str, password: &str) -> Result<(Lines, ImapAnswer), ForeignError> {
+    let mut lines = Lines::connect(addr)?;
+    lines.line()?;
+    imap(&mut lines, &format!("LOGIN \"{user}\" \"{password}\""))?;
+    let selected = imap(&mut lines, "SELECT INBOX")?;
+    Ok((lines, selected))
+}
+
+/// Sends one command.
+fn imap(lines: &mut Lines, command: &str) -> Result<ImapAnswer, ForeignError> {
     lines.send(format!("t {command}\r\n").as_bytes())?;
-    let mut literals = Vec::new();
+    let mut answer = ImapAnswer::default();
     loop {
         let line = String::from_utf8_lossy(&lines.line()?).into_owned();
         if let Some(status) = line.strip_prefix("t ") {
             if status.starts_with("OK") {
-                return Ok(literals);
+                return Ok(answer);
             }
             let verb = command.split(' ').next().unwrap_or_default();
             return Err(ForeignError::Unexpected { what: format!("IMAP {verb}"), reply: line });
@@ -158,8 +184,9 @@ fn imap(lines: &mut Lines, command: &str) -> Result<Vec<Vec<u8>>, ForeignError> 
         if let Some(length) = literal_length(&line) {
             let mut literal = vec![0; length];
             lines.stream.read_exact(&mut literal).map_err(ForeignError::system("reading an IMAP literal"))?;
-            literals.push(literal);
+            answer.literals.push(literal);
         }
+        answer.lines.push(line);
     }
 }
 
