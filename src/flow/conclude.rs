@@ -1,5 +1,7 @@
 //! The end of an attempt: record, results and a report for the sender in one commit.
 
+use tokio::io::AsyncRead;
+
 use super::disposition::Ends;
 use super::node::Node;
 use crate::model::{DecisionRecord, Envelope, Outcome};
@@ -67,7 +69,13 @@ impl Node {
             subjects: subjects.collect(),
         };
         let mut draft = self.inner.spool.draft(self.inner.world.message_id(), b"");
-        let original = self.inner.spool.content(attempt.message()).await?;
+        // A sender is told even when there is nothing left to quote.
+        let original: Box<dyn AsyncRead + Send + Unpin> =
+            match self.inner.spool.content(attempt.message()).await {
+                Ok(content) => Box::new(content),
+                Err(SpoolError::Damaged(_)) => Box::new(tokio::io::empty()),
+                Err(error) => return Err(error),
+            };
         let envelope = write(&report, original, attempt.content().size, &mut draft).await?;
         let routes = vec![(self.route_home(&envelope), vec![0])];
         let arrival =

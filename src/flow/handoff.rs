@@ -28,6 +28,10 @@ pub(super) async fn hand_off(
     match go(node, &attempt, environment, &mut record).await {
         Ok(handover) => {
             record.content_left = handover.content_left;
+            if let Some(host) = record.hosts.last_mut() {
+                host.step = handover.step.map(str::to_owned);
+                host.detail.clone_from(&handover.detail);
+            }
             enter(&handover, &environment.describe(), node, &mut ends);
             ends.conclude(&mut record);
         }

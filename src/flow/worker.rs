@@ -19,15 +19,18 @@ use crate::spool::{Attempt, Claim, Due, Route, SpoolError};
 const ROUND: usize = 256;
 /// The longest sleep: budgets and idle links want tidying.
 const TIDY: Duration = Duration::from_secs(10);
+/// How often decision records past their time are removed.
+const PRUNE_SECONDS: i64 = 3600;
 
 /// Works until `stop`, then waits for what is under way.
 pub(super) async fn work(node: Node, stop: CancellationToken) {
     let slots = Slots::new(&node);
     let mut running = JoinSet::new();
+    let mut pruned = None;
     while !stop.is_cancelled() && node.inner.spool.health().is_ok() {
         while running.try_join_next().is_some() {}
-        for claim in node.inner.spool.take_due(node.inner.world.now(), ROUND) {
-            let Some(slot) = slots.take(claim.route()) else { continue };
+        let due = node.inner.spool.take_due_with(node.inner.world.now(), ROUND, |route| slots.take(route));
+        for (claim, slot) in due {
             let node = node.clone();
             running.spawn(async move {
                 if let Err(error) = attempt(&node, claim).await {
@@ -43,10 +46,23 @@ pub(super) async fn work(node: Node, stop: CancellationToken) {
             Some(_) = running.join_next(), if !running.is_empty() => {}
         }
         node.inner.budgets.tidy();
+        let now = node.inner.world.now();
+        if pruned.is_none_or(|at| now.duration_since(at).as_secs() >= PRUNE_SECONDS) {
+            pruned = Some(now);
+            running.spawn(prune(node.clone()));
+        }
         node.live().roads.pool.sweep().await;
     }
     while running.join_next().await.is_some() {}
     node.live().roads.pool.clear().await;
+}
+
+async fn prune(node: Node) {
+    match node.inner.spool.prune_records().await {
+        Ok(0) => {}
+        Ok(records) => tracing::info!(records, "removed decision records past their time"),
+        Err(error) => tracing::warn!(%error, "decision records past their time could not be removed"),
+    }
 }
 
 /// Until the next delivery is due, within [`TIDY`]. Deliveries that wait for a slot are past due: then a finished attempt
