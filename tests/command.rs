@@ -223,9 +223,18 @@ fn a_node_starts_answers_reloads_and_stops() {
     let message = json(&sent)["message"].as_str().unwrap().to_owned();
     let shown = json(&bench.run(&["spool", "show", &message, "--json"]));
     assert_eq!(shown["message"]["deliveries"][0]["recipients"][0]["address"], "piet@b.example");
-    let foreign =
-        bench.run(&["send", "--from", "jan@c.example", "--to", "piet@b.example", file.to_str().unwrap()]);
-    assert_eq!(code(&foreign), 1, "a sender of somebody else's: {foreign:?}");
+    let refused = |from: &str, content: &[u8]| {
+        std::fs::write(&file, content).unwrap();
+        let arguments = ["send", "--from", from, "--to", "piet@b.example", file.to_str().unwrap()];
+        let output = bench.run(&arguments);
+        assert_eq!(code(&output), 1, "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(refused("jan@c.example", b"From: jan@c.example\n\nhello\n").contains("SUBM-002"));
+    assert!(refused("jan@a.example", b"From: jan@c.example\n\nhello\n").contains("SUBM-002"));
+    assert!(refused("jan@a.example", b"From: jan@a.example\n\nbare\rCR\n").contains("SMTP-007"));
+    let long = format!("From: jan@a.example\n\n{}\n", "x".repeat(999));
+    assert!(refused("jan@a.example", long.as_bytes()).contains("SMTP-008"));
 
     // A key that DNS does not show is refused, and the old configuration stays in force.
     bench.write(

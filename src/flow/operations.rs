@@ -12,9 +12,11 @@ use crate::admin::{
     ContentStream, Health, KeyStatus, Observer, Operations, ReloadRefusal, Reloaded, Status, SubmitRefusal,
     Submitted,
 };
+use crate::config::{Client, Config};
 use crate::model::{Address, Direction, Envelope, Reason};
 use crate::policy::consequence;
 use crate::spool::{Accepted, Spool};
+use crate::transport::smtp::data::Chunks;
 
 #[async_trait]
 impl Operations for Node {
@@ -93,22 +95,59 @@ async fn take(
     mut content: ContentStream,
     ledger: &mut Ledger,
 ) -> Result<Accepted, (Option<Address>, Refusal)> {
+    let whole = |refusal| (None, refusal);
+    let live = node.live();
+    let (name, limits) = (live.config.node.name.to_string(), live.config.limits);
     let recipients = envelope.recipients.clone();
-    let mut order = Order::new(None, envelope);
+    if u64::try_from(recipients.len()).unwrap_or(u64::MAX) > limits.recipients {
+        let detail = format!("{} recipients; at most {}", recipients.len(), limits.recipients);
+        return Err(whole(Refusal::new(Reason::OverBudget, detail)));
+    }
+    let mut order = Order::new(operator(&live.config), envelope);
+    order.check_sender().map_err(whole)?;
     for recipient in &recipients {
         let added = order.add(node, recipient, ledger).await;
         added.map_err(|refusal| (Some(recipient.address.clone()), refusal))?;
     }
-    let whole = |refusal| (None, refusal);
-    let name = node.live().config.node.name.to_string();
     let mut intake = Intake::open(node, &name, None, order.envelope(), ledger.record.attempt, Keep::Nothing);
-    while let Some(octets) = content.recv().await {
-        let octets = octets
-            .map_err(|error| whole(Refusal::new(Reason::LocalFault, format!("broken off: {error}"))))?;
-        intake.write(&octets).await.map_err(whole)?;
-    }
+    receive(&mut content, &mut intake, limits.message_octets).await.map_err(whole)?;
     let complete = intake.finish().map_err(whole)?;
     order.accept(node, complete, ledger).await.map_err(whole)
+}
+
+/// The operator as a client: any sender of ours, and no other (SUBM-002).
+fn operator(config: &Config) -> Client {
+    Client {
+        name: "operator".to_owned(),
+        addresses: Vec::new(),
+        pins: Vec::new(),
+        domains: config.node.domains.clone(),
+    }
+}
+
+/// Content under the rules of every other border: what enters here leaves there (SMTP-007, SMTP-008).
+async fn receive(content: &mut ContentStream, intake: &mut Intake, octets_max: u64) -> Result<(), Refusal> {
+    let mut rules = Chunks::new();
+    let (mut clean, mut size) = (Vec::new(), 0_u64);
+    while let Some(octets) = content.recv().await {
+        let octets =
+            octets.map_err(|error| Refusal::new(Reason::LocalFault, format!("broken off: {error}")))?;
+        size = size.saturating_add(u64::try_from(octets.len()).unwrap_or(u64::MAX));
+        if size > octets_max {
+            return Err(Refusal::new(Reason::MessageTooLarge, format!("more than {octets_max} octets")));
+        }
+        rules.push(&octets, &mut clean);
+        check(&rules)?;
+        intake.write(&clean).await?;
+        clean.clear();
+    }
+    rules.end(&mut clean);
+    check(&rules)?;
+    intake.write(&clean).await
+}
+
+fn check(rules: &Chunks) -> Result<(), Refusal> {
+    rules.fault().map_or(Ok(()), |fault| Err(Refusal::new(fault.reason(), fault.to_string())))
 }
 
 fn answer(recipient: Option<Address>, refusal: &Refusal) -> SubmitRefusal {

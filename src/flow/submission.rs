@@ -50,8 +50,8 @@ pub struct Transaction {
 
 /// What one submission asks for.
 pub(super) struct Order {
-    /// Who asks; `None`: the operator, through the control socket.
-    client: Option<Client>,
+    /// Who asks.
+    client: Client,
     envelope: Envelope,
     routes: BTreeMap<Route, Vec<usize>>,
 }
@@ -89,7 +89,7 @@ impl Gate for SubmissionGate {
             let refusal = Refusal::new(Reason::ClientDenied, "neither address nor certificate is configured");
             return Err(ledger.refuse(&refusal));
         };
-        let order = Order::new(Some(client.clone()), super::inbound::envelope(mail));
+        let order = Order::new(client.clone(), super::inbound::envelope(mail));
         match order.check_sender() {
             Ok(()) => Ok(Transaction { order, helo: helo.to_owned(), ledger }),
             Err(refusal) => Err(ledger.refuse(&refusal)),
@@ -117,7 +117,7 @@ impl Gate for SubmissionGate {
 }
 
 impl Order {
-    pub(super) fn new(client: Option<Client>, envelope: Envelope) -> Self {
+    pub(super) fn new(client: Client, envelope: Envelope) -> Self {
         Self { client, envelope: Envelope { recipients: Vec::new(), ..envelope }, routes: BTreeMap::new() }
     }
 
@@ -133,13 +133,11 @@ impl Order {
     }
 
     fn may_send_as(&self, domain: &DomainName) -> Result<(), Refusal> {
-        match &self.client {
-            Some(client) if !may_send_as(client, domain) => {
-                let detail = format!("client {} may not send as {domain}", client.name);
-                Err(Refusal::new(Reason::SenderNotAllowed, detail))
-            }
-            _ => Ok(()),
+        if may_send_as(&self.client, domain) {
+            return Ok(());
         }
+        let detail = format!("client {} may not send as {domain}", self.client.name);
+        Err(Refusal::new(Reason::SenderNotAllowed, detail))
     }
 
     /// Finds the way to one more recipient (SUBM-003, SUBM-004).

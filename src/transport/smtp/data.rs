@@ -6,6 +6,7 @@
 //! command only if it is one (attack class T1).
 
 use super::Reply;
+use crate::model::Reason;
 
 /// The longest line of content in octets, CRLF not counted (RFC 5322 section 2.1.1).
 pub const LINE_OCTETS_MAX: usize = 998;
@@ -28,6 +29,15 @@ pub enum ContentFault {
 }
 
 impl ContentFault {
+    /// The named check that failed.
+    #[must_use]
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::BareCr | Self::BareLf | Self::Nul => Reason::ContentMalformed,
+            Self::LineTooLong => Reason::LineTooLong,
+        }
+    }
+
     /// The refusal, given after the true end of the content.
     #[must_use]
     pub fn reply(self) -> Reply {
