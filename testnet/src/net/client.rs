@@ -75,7 +75,11 @@ pub async fn connect(
     let stream = TcpStream::connect(address).await.map_err(NetError::machine(format!("{address}")))?;
     let mut clear = Client { stream: BufStream::new(stream), keywords: Vec::new() };
     clear.expect("", 220).await?;
-    clear.expect(&format!("EHLO {helo}"), 250).await?;
+    let offered = clear.expect(&format!("EHLO {helo}"), 250).await?.text();
+    if offered.contains("XPEERLEVEL") {
+        let what = "EHLO in clear text".to_owned();
+        return Err(NetError::Machine { what, why: "it already speaks of a level".to_owned() });
+    }
     clear.expect("STARTTLS", 220).await?;
     let connector = TlsConnector::from(Arc::new(config(identity)?));
     let name = ServerName::try_from(server.to_owned()).map_err(NetError::machine(server))?;

@@ -65,6 +65,7 @@ mod tests {
             to: "bob@b.nl".into(),
             header_from: header_from.map(Into::into),
             sent_by: None,
+            through: None,
             expect: Expectation::Delivered { assurance: Level::Mutual },
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -53,7 +53,6 @@ impl NodeProcess {
         let keys = placed.certificate.write(home, "node").map_err(NetError::machine("writing keys"))?;
         let submission = SocketAddr::new(placed.private, SUBMISSION_PORT);
         let text = configuration(plan, placed, home, anchor, environment, &keys);
-        std::fs::create_dir(home.join(STATE)).map_err(NetError::machine("a directory"))?;
         let config = home.join("sluis.toml");
         std::fs::write(&config, text).map_err(NetError::machine("writing the configuration"))?;
         let log = home.join("log");
@@ -171,20 +170,27 @@ impl NodeProcess {
         self.child.id()
     }
 
-    /// Runs a subcommand of the program and reads what it prints with `--json`.
+    /// Runs a subcommand of the program with the node's configuration, and waits for its end.
     ///
     /// # Errors
-    /// The program could not be run, or printed something else.
-    pub async fn ask(&self, arguments: &[&str]) -> Result<Value, NetError> {
-        let output = Command::new(&self.program)
+    /// The program could not be run.
+    pub async fn command(&self, arguments: &[&str]) -> Result<Output, NetError> {
+        Command::new(&self.program)
             .args(arguments)
-            .arg("--json")
             .arg("--config")
             .arg(&self.config)
             .stdin(Stdio::null())
             .output()
             .await
-            .map_err(NetError::machine(format!("sluis {}", arguments.join(" "))))?;
+            .map_err(NetError::machine(format!("sluis {}", arguments.join(" "))))
+    }
+
+    /// Runs a subcommand of the program and reads what it prints with `--json`, whatever its exit code.
+    ///
+    /// # Errors
+    /// The program could not be run, or printed something else.
+    pub async fn ask(&self, arguments: &[&str]) -> Result<Value, NetError> {
+        let output = self.command(&[arguments, &["--json"]].concat()).await?;
         serde_json::from_slice(&output.stdout).map_err(|error| NetError::Machine {
             what: format!("sluis {}: {error}", arguments.join(" ")),
             why: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -249,8 +255,6 @@ fn looks() -> tokio::time::Interval {
     looks
 }
 
-/// Name of the node's own directory within a provider's.
-const STATE: &str = "state";
 /// Name of the control socket within a provider's directory.
 pub(super) const CONTROL_SOCKET: &str = "control.sock";
 
@@ -300,7 +304,7 @@ floor = "{floor}"
         name = text(&provider.hosts[0]),
         organisation = text(&provider.name),
         first = provider.domains[0],
-        state = file(&home.join(STATE)),
+        state = file(&home.join("state")),
         resolver = plan.dns,
         anchor = file(anchor),
         chain = file(&keys.chain),

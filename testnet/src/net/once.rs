@@ -12,6 +12,7 @@ use super::client::{Call, Offered, connect};
 use super::expect::added_fields;
 use super::message::{Letter, write};
 use super::{Net, NetError, NodeProcess, Part, Provider};
+use crate::pki::Identity;
 use crate::sink::Stored;
 use crate::topology::{ClientCertificate, Expectation, Level, Message};
 
@@ -31,7 +32,7 @@ pub struct Line {
     pub transport: &'static str,
     /// The level in the sender's record, when it arrived.
     pub assurance: Option<String>,
-    /// Whether the other side confirmed that level.
+    /// Whether the other side's node confirmed level `mutual` in its EHLO answer, to the node or to the testnet's client.
     pub peer_confirmed: bool,
     /// Whether it arrived, octet for octet.
     pub delivered: bool,
@@ -45,6 +46,9 @@ pub struct Line {
     pub ok: bool,
     /// What is not.
     pub problems: Vec<String>,
+    /// What the node has on record: of its attempt the decision record, of a refusal the line in its log.
+    #[serde(skip)]
+    pub record: Value,
 }
 
 /// Runs every message of the network's topology, one after the other. `progress` is told what is under way.
@@ -81,6 +85,7 @@ impl Line {
             reason: None,
             ok: false,
             problems: Vec::new(),
+            record: Value::Null,
         }
     }
 }
@@ -121,7 +126,7 @@ impl Case<'_> {
         let submitted = Timestamp::now();
         if offered.reply.code != 250 {
             self.refused(&offered);
-            self.check_refusal(&node.refusal("submission", before).await?);
+            self.check_refusal(node.refusal("submission", before).await?);
             self.nothing_arrived();
             return Ok(());
         }
@@ -130,6 +135,9 @@ impl Case<'_> {
         if let Expectation::Refused { code, .. } = &self.message.expect {
             self.problem(format!("accepted as {id} instead of refused with {code}"));
             return Ok(());
+        }
+        if self.message.expect == Expectation::StaysHome {
+            return self.arrives(submitted).await;
         }
         let record = node.outbound_record(id).await?;
         self.line.reason = record["reason"].as_str().map(str::to_owned);
@@ -142,8 +150,9 @@ impl Case<'_> {
             }
             Expectation::Later { reason } => self.check_record(&record, "later", reason),
             Expectation::Returned { reason } => self.check_record(&record, "returned", reason),
-            Expectation::Refused { .. } => {}
+            Expectation::Refused { .. } | Expectation::StaysHome => {}
         }
+        self.line.record = record;
         Ok(())
     }
 
@@ -155,27 +164,28 @@ impl Case<'_> {
             ClientCertificate::Of(id) => self.net.provider(id).map(|other| &other.placed.certificate),
         };
         let net = self.net;
-        let Some(recipient) = recipient(net, self.message) else {
+        let gate = net.plan.topology.gate_of(self.message).and_then(|gate| net.provider(&gate.id));
+        let Some(gate) = gate else {
             return Err(NetError::Machine {
-                what: "the recipient".to_owned(),
-                why: "no provider".to_owned(),
+                what: "the gate".to_owned(),
+                why: "no provider has it".to_owned(),
             });
         };
-        let (server, ip) = &recipient.placed.hosts[0];
+        let (server, ip) = &gate.placed.hosts[0];
         let call = Call {
             address: SocketAddr::new(*ip, net.plan.topology.smtp_port),
             server,
             helo: &sender.placed.hosts[0].0,
             identity,
         };
-        let before = recipient.node().map_or(0, |node| node.printed().len());
+        let before = gate.node().map_or(0, |node| node.printed().len());
         let mut client = connect(&call).await?;
-        let confirmed = client.keywords().iter().any(|keyword| keyword.starts_with("XPEERLEVEL mutual "));
+        self.check_confirmation(client.keywords(), call.identity);
         let offered = client.offer(&self.message.from, &self.message.to, &self.letter.content).await?;
         if offered.reply.code != 250 {
             self.refused(&offered);
-            if let Some(node) = recipient.node() {
-                self.check_refusal(&node.refusal("inbound", before).await?);
+            if let Some(node) = gate.node() {
+                self.check_refusal(node.refusal("inbound", before).await?);
             }
             self.nothing_arrived();
             return Ok(());
@@ -184,7 +194,6 @@ impl Case<'_> {
             self.problem(format!("accepted: {}", offered.reply.text()));
             return Ok(());
         }
-        self.line.peer_confirmed = confirmed;
         self.arrives(Timestamp::now()).await
     }
 
@@ -210,13 +219,37 @@ impl Case<'_> {
         }
     }
 
+    /// A node confirms to our client exactly the names of the certificate it showed, or says nothing (IDEN-004).
+    fn check_confirmation(&mut self, keywords: &[String], shown: Option<&Identity>) {
+        let said: Vec<_> = keywords.iter().filter(|keyword| keyword.starts_with("XPEERLEVEL")).collect();
+        let owner = self.net.providers.iter().find(|provider| {
+            shown.is_some_and(|shown| shown.certificate() == provider.placed.certificate.certificate())
+        });
+        self.line.peer_confirmed = match (said.as_slice(), owner) {
+            ([], _) => false,
+            ([keyword], Some(owner)) => {
+                let expected = format!("XPEERLEVEL mutual {}", owner.placed.provider.hosts.join(" "));
+                if **keyword != expected {
+                    self.problem(format!("it confirms {keyword:?} instead of {expected:?}"));
+                }
+                true
+            }
+            _ => {
+                self.problem(format!("it confirms {said:?} to a client without a name"));
+                true
+            }
+        };
+    }
+
     /// The node has the refusal on record, for the reason it gave.
-    fn check_refusal(&mut self, record: &Value) {
-        let Expectation::Refused { reason, .. } = &self.message.expect else { return };
-        if record["reason"] != reason.as_str() {
-            self.problem(format!("the record gives {} instead of {reason}", record["reason"]));
+    fn check_refusal(&mut self, record: Value) {
+        if let Expectation::Refused { reason, .. } = &self.message.expect {
+            if record["reason"] != reason.as_str() {
+                self.problem(format!("the record gives {} instead of {reason}", record["reason"]));
+            }
+            self.check_content_left(&record);
         }
-        self.check_content_left(record);
+        self.line.record = record;
     }
 
     /// Not an octet of the message is where it must not be.

@@ -24,14 +24,15 @@ use crate::dns::{Denial, Fault};
 pub use plan::{Placed, Plan, PlanError};
 
 /// The topologies that come with this program, by name. The first one is the default.
-const BUILT_IN: [(&str, &str); 3] = [
+const BUILT_IN: [(&str, &str); 4] = [
     ("three-providers", include_str!("../../topologies/three-providers.toml")),
+    ("variations", include_str!("../../topologies/variations.toml")),
     ("faults", include_str!("../../topologies/faults.toml")),
     ("root-rolled", include_str!("../../topologies/root-rolled.toml")),
 ];
 
-/// Most providers in one topology: each has ten of the run's addresses.
-const PROVIDERS_MAX: usize = 24;
+/// Most providers in one topology: each has eight of the run's addresses.
+const PROVIDERS_MAX: usize = 30;
 /// Most hosts of one provider.
 const HOSTS_MAX: usize = 4;
 
@@ -156,7 +157,7 @@ pub enum IdentityRule {
 }
 
 /// What the NTA record of a provider's domains says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NtaRecord {
     /// Valid now, with `ntamx` for every host.
@@ -176,6 +177,8 @@ pub enum NtaRecord {
     Legacy,
     /// A month that is none.
     Malformed,
+    /// Valid now, with `ntamx` for the hosts of another provider, by `id`.
+    HostsOf(String),
     /// None at all.
     None,
 }
@@ -240,6 +243,9 @@ pub struct Message {
     /// The provider whose platform or client sends it, if it isn't that of the sender's domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_by: Option<String>,
+    /// The provider at whose node a client of the testnet knocks, if it isn't that of the recipient's domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub through: Option<String>,
     /// What becomes of it.
     pub expect: Expectation,
 }
@@ -253,6 +259,8 @@ pub enum Expectation {
         /// The level.
         assurance: Level,
     },
+    /// It is for the sender's own provider: it arrives there, byte for byte, and crosses no border to another one.
+    StaysHome,
     /// The node has accepted it and waits for its next attempt.
     Later {
         /// Why.
@@ -273,10 +281,10 @@ pub enum Expectation {
 }
 
 impl Expectation {
-    /// The reason, unless it is delivered.
+    /// The reason, unless it arrives.
     pub fn reason(&self) -> Option<&str> {
         match self {
-            Self::Delivered { .. } => None,
+            Self::Delivered { .. } | Self::StaysHome => None,
             Self::Later { reason } | Self::Returned { reason } | Self::Refused { reason, .. } => Some(reason),
         }
     }
@@ -312,6 +320,11 @@ impl Topology {
         named("three-providers")
     }
 
+    /// Sound providers that differ from each other in what is allowed.
+    pub fn variations() -> Self {
+        named("variations")
+    }
+
     /// One provider for every fault.
     pub fn faults() -> Self {
         named("faults")
@@ -335,6 +348,7 @@ impl Topology {
                         to: address(to, "bob"),
                         header_from: None,
                         sent_by: None,
+                        through: None,
                         expect: expect.clone(),
                     });
                 }
@@ -361,6 +375,14 @@ impl Topology {
         match &message.sent_by {
             Some(id) => self.provider(id),
             None => self.provider_of(domain_of(&message.from)?),
+        }
+    }
+
+    /// The provider at whose gate a message is offered.
+    pub fn gate_of(&self, message: &Message) -> Option<&Provider> {
+        match &message.through {
+            Some(id) => self.provider(id),
+            None => self.provider_of(domain_of(&message.to)?),
         }
     }
 
@@ -414,6 +436,11 @@ impl Topology {
         {
             return wrong(id, format!("there is no other provider `{other}` to take a certificate of"));
         }
+        if let NtaRecord::HostsOf(other) = &provider.record
+            && (other == id || self.provider(other).is_none())
+        {
+            return wrong(id, format!("there is no other provider `{other}` to name hosts of"));
+        }
         let well_behaved =
             provider.server == ServerManner::Good && provider.client_certificate == ClientCertificate::Own;
         if !well_behaved && provider.played_by != PlayedBy::Testnet {
@@ -435,6 +462,14 @@ impl Topology {
             Some(sender) if sender.played_by == PlayedBy::Nobody => {
                 wrong(&place, format!("provider `{}` is played by nobody and can't send", sender.id))
             }
+            Some(sender) if sender.played_by == PlayedBy::Testnet => match self.gate_of(message) {
+                Some(gate) if gate.played_by == PlayedBy::Node => Ok(()),
+                _ => wrong(&place, "the testnet can offer it to a node only: no node is there".into()),
+            },
+            Some(_) if message.through.is_some() => wrong(
+                &place,
+                "a node finds its own way: only the testnet's clients go `through` another one".into(),
+            ),
             Some(_) => Ok(()),
         }
     }

@@ -11,6 +11,8 @@ use crate::pki::{CertSpec, Identity, PkiError};
 
 /// Last octet of the address of the DNS server.
 const DNS_HOST: u8 = 1;
+/// Addresses of each provider: first those of its hosts, last the private one.
+const ADDRESSES: u8 = 8;
 /// Port of the DNS server: not 53, which needs privileges.
 const DNS_PORT: u16 = 5_353;
 
@@ -49,7 +51,7 @@ pub struct Placed {
 }
 
 impl Plan {
-    /// Gives every provider ten addresses and a key. The same topology and prefix always give the same addresses.
+    /// Gives every provider eight addresses and a key. The same topology and prefix always give the same addresses.
     ///
     /// # Errors
     /// If a certificate can't be made.
@@ -57,7 +59,7 @@ impl Plan {
         let mut providers = Vec::with_capacity(topology.providers.len());
         for (index, provider) in (1_u8..).zip(&topology.providers) {
             // `PROVIDERS_MAX` and `HOSTS_MAX` keep this below the address of the reservation.
-            let base = index * 10;
+            let base = index * ADDRESSES;
             let hosts =
                 (base..).zip(&provider.hosts).map(|(host, name)| (name.clone(), prefix.address(host)));
             let certificate =
@@ -65,7 +67,7 @@ impl Plan {
             providers.push(Placed {
                 provider: provider.clone(),
                 hosts: hosts.collect(),
-                private: prefix.address(base + 9),
+                private: prefix.address(base + ADDRESSES - 1),
                 certificate,
             });
         }
@@ -137,16 +139,20 @@ impl Plan {
     pub fn nta_records(&self, provider: &Provider) -> Vec<String> {
         let year = self.year();
         let month = |years: i16, month: u8| format!("{:04}-{month:02}", year.saturating_add(years));
+        let named = match &provider.record {
+            NtaRecord::HostsOf(id) => self.topology.provider(id).unwrap_or(provider),
+            _ => provider,
+        };
         let hosts: String = (1_u16..)
-            .zip(&provider.hosts)
+            .zip(&named.hosts)
             .map(|(number, host)| format!(";ntamx={} {host}", number * 10))
             .collect();
         let record = |from: String, to: String, hosts: &str| {
             format!("v=NTA7516-1;startdate={from};enddate={to};provider={}{hosts}", provider.name)
         };
         let good = || record(month(-1, 1), month(2, 12), &hosts);
-        match provider.record {
-            NtaRecord::Good => vec![good()],
+        match &provider.record {
+            NtaRecord::Good | NtaRecord::HostsOf(_) => vec![good()],
             NtaRecord::NoHosts => vec![record(month(-1, 1), month(2, 12), "")],
             NtaRecord::Expired => vec![record(month(-4, 1), month(-2, 12), &hosts)],
             NtaRecord::NotYetValid => vec![record(month(2, 1), month(4, 12), &hosts)],

@@ -76,6 +76,10 @@ fn mistakes_are_refused_one_by_one() {
         ("played_by = \"testnet\"", "", "a node can't be told to misbehave"),
         ("{ of = \"a\" }", "{ of = \"z\" }", "no other provider `z`"),
         ("{ of = \"a\" }", "{ of = \"b\" }", "no other provider `b`"),
+        ("id = \"b\"", "id = \"b\"\nrecord = { hosts_of = \"z\" }", "no other provider `z` to name hosts of"),
+        ("to = \"bob@a.nl\"", "to = \"bob@b.nl\"", "no node is there"),
+        ("sent_by = \"b\"", "sent_by = \"b\"\nthrough = \"b\"", "no node is there"),
+        ("sent_by = \"b\"", "sent_by = \"a\"\nthrough = \"a\"", "finds its own way"),
         ("sent_by = \"b\"", "sent_by = \"z\"", "no provider sends it"),
         ("sent_by = \"b\"", "", "no provider sends it"),
         ("to = \"bob@a.nl\"", "to = \"bob\"", "`to` is not an address"),
@@ -111,8 +115,8 @@ fn a_plan_gives_each_host_its_address_and_records() {
     let plan =
         Plan::new(Topology::three_providers(), &prefix, "2026-11-22T12:00:00Z".parse().unwrap()).unwrap();
     assert_eq!(plan.dns.to_string(), "127.125.5.1:5353");
-    assert_eq!(plan.providers[1].hosts, [("nta.b.nl".to_owned(), prefix.address(20))]);
-    assert_eq!(plan.providers[1].private, prefix.address(29));
+    assert_eq!(plan.providers[1].hosts, [("nta.b.nl".to_owned(), prefix.address(16))]);
+    assert_eq!(plan.providers[1].private, prefix.address(23));
     let tree = plan.tree().unwrap();
     let names: Vec<String> = tree.names().map(|(name, _)| name).collect();
     for name in ["b.nl.", "clinic-b.nl.", "nta.b.nl.", "_2525._tcp.nta.b.nl.", "_smtp-client.nta.b.nl."] {

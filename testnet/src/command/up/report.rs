@@ -146,6 +146,7 @@ mod tests {
             reason: None,
             ok: true,
             problems: Vec::new(),
+            record: serde_json::Value::Null,
         }
     }
 
