@@ -228,7 +228,8 @@ async fn every_name_of_the_built_in_topologies_is_as_its_file_says() {
     let prefix = Prefix::pick(|| 0x6E01, &[]).unwrap();
     for (topology, faulty) in [
         (Topology::three_providers(), &[][..]),
-        (Topology::faults(), &["bogus", "stale", "unsigned", "tlsa-servfail", "cert-bogus"][..]),
+        (Topology::faults(), &["bogus", "stale", "unsigned", "plain", "tlsa-servfail", "cert-bogus"][..]),
+        (Topology::variations(), &[][..]),
     ] {
         let plan = Plan::new(topology, &prefix, Timestamp::now()).unwrap();
         let tree = plan.tree().unwrap();
@@ -243,7 +244,7 @@ async fn every_name_of_the_built_in_topologies_is_as_its_file_says() {
                 "dnssec-failed" => Expect::Bogus,
                 zone if !faulty.contains(&zone) => Expect::Secure,
                 "bogus" => Expect::Bogus,
-                "unsigned" => Expect::Insecure,
+                "unsigned" | "plain" => Expect::Insecure,
                 "stale" if rtype == "TXT" => Expect::Bogus,
                 "cert-bogus" if name.starts_with("_smtp-client.") => Expect::Bogus,
                 "tlsa-servfail" if name.starts_with("_2525.") => Expect::Code(Rcode::SERVFAIL),
