@@ -6,17 +6,18 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::body::{Body, Frame};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
-use super::control::{Acted, Action, ENVELOPE_HEADER, Listed, Refusal, SendEnvelope, Shown};
+use super::control::{Acted, Action, BackUp, ENVELOPE_HEADER, Listed, Refusal, SendEnvelope, Shown};
 use super::operations::{ContentStream, ReloadRefusal, Reloaded, Status, SubmitRefusal, Submitted};
-use crate::spool::Filter;
+use crate::spool::{BackedUp, Filter, Scrubbed};
 
 /// The longest answer that is read; a spool list of a hundred thousand deliveries fits.
 const ANSWER_OCTETS_MAX: usize = 256 * 1024 * 1024;
@@ -99,6 +100,27 @@ impl ControlClient {
     /// [`ControlError`].
     pub async fn act(&self, id: &str, action: Action) -> Result<Acted, ControlError> {
         self.ask(Method::POST, &format!("/spool/{}/{}", path_segment(id)?, action.as_str())).await
+    }
+
+    /// Has the node read everything in its spool.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn scrub(&self) -> Result<Scrubbed, ControlError> {
+        self.ask(Method::POST, "/spool/scrub").await
+    }
+
+    /// Has the node copy its spool to `dir`.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn back_up(&self, dir: PathBuf) -> Result<BackedUp, ControlError> {
+        let body =
+            serde_json::to_vec(&BackUp { dir }).map_err(|error| ControlError::Broken(error.to_string()))?;
+        let mut request = build(Method::POST, "/spool/backup", None, Full::new(Bytes::from(body)).boxed())?;
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let (status, answer) = self.exchange(request).await?;
+        accept(status, &answer)
     }
 
     /// Has the node read its configuration again.

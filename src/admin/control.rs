@@ -4,7 +4,7 @@
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::extract::{Path as UrlPath, Query, Request, State};
@@ -31,6 +31,8 @@ pub fn router(node: Arc<dyn Operations>) -> Router {
         .route("/status", get(status))
         .route("/send", post(send))
         .route("/spool", get(list))
+        .route("/spool/scrub", post(scrub))
+        .route("/spool/backup", post(back_up))
         .route("/spool/{id}", get(show))
         .route("/spool/{id}/{action}", post(act))
         .route("/reload", post(post_reload))
@@ -187,6 +189,30 @@ async fn act(State(node): Node, UrlPath((id, action)): UrlPath<(String, Action)>
             tracing::info!(%delivery, action = action.as_str(), "operator changed a delivery");
             Json(Acted { delivery, action }).into_response()
         }
+        Err(error) => spool_error(&error),
+    }
+}
+
+async fn scrub(State(node): Node) -> Response {
+    match node.spool().scrub().await {
+        Ok(scrubbed) => Json(scrubbed).into_response(),
+        Err(error) => spool_error(&error),
+    }
+}
+
+/// The body of `POST /spool/backup`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackUp {
+    /// Where the copy goes, on the node's machine: absolute, and not there yet or empty.
+    pub dir: PathBuf,
+}
+
+async fn back_up(State(node): Node, Json(BackUp { dir }): Json<BackUp>) -> Response {
+    if !dir.is_absolute() {
+        return Refusal::answer(StatusCode::BAD_REQUEST, format!("{} is no absolute path", dir.display()));
+    }
+    match node.spool().back_up(dir).await {
+        Ok(backed_up) => Json(backed_up).into_response(),
         Err(error) => spool_error(&error),
     }
 }

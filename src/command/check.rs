@@ -127,7 +127,10 @@ fn describe(config: &Config, warnings: &[String]) -> String {
         .as_ref()
         .map_or_else(|| "none: recipients that are not federated are refused".to_owned(), hand_off);
     rows.push(vec!["fallback".to_owned(), fallback]);
-    rows.push(vec!["spool".to_owned(), config.spool.dir.display().to_string()]);
+    rows.push(vec![
+        "spool".to_owned(),
+        format!("{}, keys from {}", config.spool.dir.display(), config.spool.key),
+    ]);
     rows.extend(limits(config));
     rows.push(vec![
         "control".to_owned(),

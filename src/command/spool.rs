@@ -1,6 +1,7 @@
 //! `sluis spool …`: what the running node still has to deliver.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
@@ -9,7 +10,7 @@ use super::{Exit, Failure, Report, printable, table};
 use crate::admin::ControlClient;
 use crate::admin::control::{Action, Listed, Shown};
 use crate::model::{DecisionRecord, DomainName, Reason};
-use crate::spool::{DeliveryView, Filter, Phase};
+use crate::spool::{DeliveryView, Filter, Phase, Scrubbed};
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -26,6 +27,10 @@ pub(super) enum Spool {
     Retry(Id),
     /// Give a delivery up and report to its sender, now.
     Return(Id),
+    /// Read everything in the spool and say what is damaged.
+    Scrub,
+    /// Copy the spool, as it is now, to a new directory on the node's machine. Its key is not in it.
+    Backup(Backup),
 }
 
 /// Which deliveries to list.
@@ -40,6 +45,13 @@ pub(super) struct List {
     /// At most this many, the oldest first.
     #[arg(long, default_value_t = 1000)]
     limit: usize,
+}
+
+/// Where the copy goes.
+#[derive(Debug, Args)]
+pub(super) struct Backup {
+    /// A directory that does not exist or is empty; the node makes it and writes there.
+    dir: PathBuf,
 }
 
 /// Which one.
@@ -65,6 +77,21 @@ pub(super) async fn spool(client: &ControlClient, command: Spool) -> Result<Repo
             let shown = client.show(&id).await?;
             return Report::new(show(&shown), &shown, Exit::Pass);
         }
+        Spool::Scrub => {
+            let scrubbed = client.scrub().await?;
+            let exit = if scrubbed.damaged.is_empty() { Exit::Pass } else { Exit::Fail };
+            return Report::new(scrub(&scrubbed), &scrubbed, exit);
+        }
+        Spool::Backup(Backup { dir }) => {
+            let dir = std::path::absolute(&dir).map_err(|error| Failure::usage(error.to_string()))?;
+            let backed_up = client.back_up(dir).await?;
+            let text = format!(
+                "{}: {} messages\nIt opens with the spool's key only, and messages delivered since are in it: see docs/operations.md\n",
+                backed_up.dir.display(),
+                backed_up.messages
+            );
+            return Report::new(text, &backed_up, Exit::Pass);
+        }
         Spool::Hold(Id { id }) => (id, Action::Hold),
         Spool::Release(Id { id }) => (id, Action::Release),
         Spool::Retry(Id { id }) => (id, Action::Retry),
@@ -80,6 +107,20 @@ fn list(listed: &Listed, now: Timestamp) -> String {
     }
     let rows: Vec<Vec<String>> = listed.deliveries.iter().map(|delivery| row(delivery, now)).collect();
     table(&["delivery", "state", "route", "age", "tries", "next", "recipients", "last answer"], &rows)
+}
+
+fn scrub(scrubbed: &Scrubbed) -> String {
+    let mut text = format!(
+        "read {} messages with {} octets, {} deliveries, {} decision records\n",
+        scrubbed.messages, scrubbed.octets, scrubbed.deliveries, scrubbed.records
+    );
+    if scrubbed.damaged.is_empty() {
+        text.push_str("nothing is damaged\n");
+    }
+    for what in &scrubbed.damaged {
+        let _ = writeln!(text, "damaged: {what}");
+    }
+    text
 }
 
 fn row(delivery: &DeliveryView, now: Timestamp) -> Vec<String> {

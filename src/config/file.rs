@@ -201,6 +201,10 @@ pub struct HandOffTls {
 pub struct Spool {
     /// Directory of the spool.
     pub dir: Text,
+    /// File with the keys it is encrypted with.
+    pub key_file: Text,
+    /// A program that prints them, and its arguments.
+    pub key_command: Texts,
 }
 
 /// `[log]`

@@ -159,7 +159,7 @@ fn write(store: &Store, database: &Database, batch: &mut [Box<dyn Change>]) -> R
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     transaction.set_quick_repair(true);
-    let mut tables = Tables::open(&transaction)?;
+    let mut tables = Tables::open(&transaction, &store.vault)?;
     let mut taken = 0;
     for change in batch {
         if let Room::Takes { octets, inline } = change.room() {

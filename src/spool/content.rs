@@ -10,10 +10,8 @@ use tokio::task::JoinHandle;
 
 use crate::model::{Digest, Hasher, MessageId};
 
+use super::seal::{CHUNK_OCTETS, Opener, TAG_OCTETS};
 use super::store::Store;
-
-/// Octets that are in memory at a time for content in a file.
-const PIECE_OCTETS: usize = 64 << 10;
 
 /// The content of a message, octet for octet as it was accepted (SPOOL-007).
 ///
@@ -29,13 +27,19 @@ pub struct Content {
     store: Arc<Store>,
 }
 
+/// Sealed content in a file, and how to open it.
+struct Sealed {
+    file: Box<dyn Read + Send>,
+    opener: Opener,
+}
+
 /// The file, what was read from it (empty at its end), and whether that went well.
-type Piece = (Box<dyn Read + Send>, Vec<u8>, io::Result<()>);
+type Piece = (Sealed, Vec<u8>, io::Result<()>);
 
 enum Source {
     /// All of it is in `piece`.
     Memory,
-    File(Box<dyn Read + Send>),
+    File(Sealed),
     Reading(JoinHandle<Piece>),
     Ended,
     /// It broke off; every further read says so, or it would look like an end.
@@ -43,17 +47,31 @@ enum Source {
 }
 
 impl Content {
-    pub(super) fn inline(store: Arc<Store>, message: MessageId, content: Vec<u8>, expected: Digest) -> Self {
-        Self::new(store, message, Source::Memory, content, expected)
+    /// Content from the database; `None` if it does not open.
+    pub(super) fn inline(
+        store: Arc<Store>,
+        message: MessageId,
+        sealed: &[u8],
+        mut opener: Opener,
+        expected: Digest,
+    ) -> Option<Self> {
+        let mut content = Vec::with_capacity(sealed.len());
+        for chunk in sealed.chunks(CHUNK_OCTETS + TAG_OCTETS) {
+            let mut chunk = chunk.to_vec();
+            opener.open(&mut chunk)?;
+            content.extend_from_slice(&chunk);
+        }
+        opener.is_complete().then(|| Self::new(store, message, Source::Memory, content, expected))
     }
 
     pub(super) fn file(
         store: Arc<Store>,
         message: MessageId,
         file: Box<dyn Read + Send>,
+        opener: Opener,
         expected: Digest,
     ) -> Self {
-        Self::new(store, message, Source::File(file), Vec::new(), expected)
+        Self::new(store, message, Source::File(Sealed { file, opener }), Vec::new(), expected)
     }
 
     fn new(store: Arc<Store>, message: MessageId, source: Source, piece: Vec<u8>, expected: Digest) -> Self {
@@ -117,7 +135,12 @@ impl AsyncRead for Content {
                         }
                     };
                     let (file, piece, result) = done.map_err(io::Error::other)?;
-                    result?;
+                    if let Err(error) = result {
+                        if error.kind() == io::ErrorKind::InvalidData {
+                            this.store.mark_damaged(this.message);
+                        }
+                        return Poll::Ready(Err(error));
+                    }
                     if piece.is_empty() {
                         return Poll::Ready(this.end());
                     }
@@ -130,14 +153,14 @@ impl AsyncRead for Content {
     }
 }
 
-fn read_piece(mut file: Box<dyn Read + Send>, mut piece: Vec<u8>) -> Piece {
-    piece.resize(PIECE_OCTETS, 0);
-    let result = loop {
-        match file.read(&mut piece) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => break other,
-        }
+/// Reads and opens the next chunk. After the last one nothing may follow.
+fn read_piece(mut sealed: Sealed, mut piece: Vec<u8>) -> Piece {
+    piece.clear();
+    let limit = if sealed.opener.is_complete() { 1 } else { CHUNK_OCTETS + TAG_OCTETS };
+    let result = match sealed.file.by_ref().take(limit as u64).read_to_end(&mut piece) {
+        Ok(0) if sealed.opener.is_complete() => Ok(()),
+        Ok(_) => sealed.opener.open(&mut piece).ok_or_else(damaged),
+        Err(error) => Err(error),
     };
-    piece.truncate(*result.as_ref().unwrap_or(&0));
-    (file, piece, result.map(|_| ()))
+    (sealed, piece, result)
 }

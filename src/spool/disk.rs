@@ -90,32 +90,65 @@ pub struct Disk {
     /// Room.
     pub volume: Arc<dyn Volume>,
     /// Keeps other processes out for as long as it exists.
-    pub lock: Option<File>,
+    pub lock: Option<Lock>,
 }
 
-impl Disk {
-    /// Opens, or lays out, the directory `dir` (mode 0700) with a reserve of `reserve` octets, and locks it.
+/// The file of the database.
+pub(super) const DATABASE: &str = "spool.redb";
+/// The directory of large contents.
+pub(super) const CONTENT_DIR: &str = "content";
+
+/// A directory that no other process uses as its spool.
+#[derive(Debug)]
+pub struct Lock {
+    dir: PathBuf,
+    _file: File,
+}
+
+impl Lock {
+    /// Makes `dir` (mode 0700) if it is not there, and locks it.
     ///
     /// # Errors
     /// [`SpoolError::Locked`] and [`SpoolError::Open`].
-    pub fn open(dir: &Path, reserve: u64) -> Result<Self, SpoolError> {
+    pub fn take(dir: &Path) -> Result<Self, SpoolError> {
+        let io = |what: &'static str| {
+            move |error: io::Error| SpoolError::Open {
+                dir: dir.display().to_string(),
+                detail: format!("{what}: {error}"),
+            }
+        };
+        make_directory(dir).map_err(io("directory"))?;
+        let file = open_private(&dir.join("lock")).map_err(io("lock"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { dir: dir.to_owned(), _file: file }),
+            Err(TryLockError::WouldBlock) => Err(SpoolError::Locked(dir.display().to_string())),
+            Err(TryLockError::Error(error)) => Err(io("lock")(error)),
+        }
+    }
+
+    /// Whether there is a database already.
+    pub(super) fn has_database(&self) -> bool {
+        self.dir.join(DATABASE).exists()
+    }
+}
+
+impl Disk {
+    /// Opens, or lays out, a locked directory with a reserve of `reserve` octets.
+    ///
+    /// # Errors
+    /// [`SpoolError::Open`].
+    pub fn open(lock: Lock, reserve: u64) -> Result<Self, SpoolError> {
+        let dir = lock.dir.as_path();
         let failed = |detail: String| SpoolError::Open { dir: dir.display().to_string(), detail };
         let io = |what: &'static str| move |error: io::Error| failed(format!("{what}: {error}"));
-        make_directory(dir).map_err(io("directory"))?;
-        let lock = open_private(&dir.join("lock")).map_err(io("lock"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(SpoolError::Locked(dir.display().to_string())),
-            Err(TryLockError::Error(error)) => return Err(io("lock")(error)),
-        }
-        let bodies = dir.join("bodies");
-        make_directory(&bodies).map_err(io("bodies"))?;
-        let path = dir.join("spool.redb");
-        if !path.try_exists().map_err(io("spool.redb"))? {
+        let bodies = dir.join(CONTENT_DIR);
+        make_directory(&bodies).map_err(io(CONTENT_DIR))?;
+        let path = dir.join(DATABASE);
+        if !path.try_exists().map_err(io(DATABASE))? {
             create_database(dir, &path).map_err(failed)?;
         }
-        let file = open_private(&path).map_err(io("spool.redb"))?;
-        let database = FileBackend::new(file).map_err(|error| failed(format!("spool.redb: {error}")))?;
+        let file = open_private(&path).map_err(io(DATABASE))?;
+        let database = FileBackend::new(file).map_err(|error| failed(format!("{DATABASE}: {error}")))?;
         let volume = Directory::new(dir, reserve);
         // A reserve that does not fit is no reason to refuse: what is in the spool should leave it, and new mail is
         // answered with 452 until there is room.
@@ -138,8 +171,8 @@ impl Disk {
 /// Makes an empty database under another name and moves it into place once it is flushed: a power cut during the very
 /// first start leaves no half-made file that would have to be removed by hand.
 fn create_database(dir: &Path, path: &Path) -> Result<(), String> {
-    let io = |error: io::Error| format!("spool.redb: {error}");
-    let unfinished = dir.join("spool.redb.new");
+    let io = |error: io::Error| format!("{DATABASE}: {error}");
+    let unfinished = dir.join(format!("{DATABASE}.new"));
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
         _ => {}
@@ -321,15 +354,15 @@ impl Volume for Directory {
 }
 
 /// Makes a directory that only our own user can enter, and mends the mode of one that is there.
-fn make_directory(dir: &Path) -> io::Result<()> {
+pub(super) fn make_directory(dir: &Path) -> io::Result<()> {
     fs::DirBuilder::new().mode(0o700).recursive(true).create(dir)?;
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
 }
 
-fn open_private(path: &Path) -> io::Result<File> {
+pub(super) fn open_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
 
-fn sync_directory(dir: &Path) -> io::Result<()> {
+pub(super) fn sync_directory(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }

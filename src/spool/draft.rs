@@ -6,11 +6,12 @@ use crate::model::{DecisionRecord, DeliveryId, Digest, Envelope, Hasher, Message
 
 use super::committer::Room;
 use super::disk::{BodyFile, is_full};
+use super::seal::{ContentKey, Sealer, sealed_size};
 use super::stored::{Aim, Body, State, StoredDelivery, StoredMessage, StoredRecipient};
 use super::tables::Tables;
 use super::{Arrival, Fate, Origin, Route, Spool, SpoolError};
 
-/// Content goes to its file in pieces of this size.
+/// Content goes to its file in pieces of about this size.
 const PIECE_OCTETS: usize = 256 << 10;
 
 /// What is to be known of a message when it is accepted.
@@ -76,7 +77,9 @@ pub struct Draft {
     spool: Spool,
     id: MessageId,
     buffer: Vec<u8>,
-    file: Option<(BodyGuard, Box<dyn BodyFile>)>,
+    file: Option<(BodyGuard, SealedFile)>,
+    /// Made when it is first needed.
+    key: Option<ContentKey>,
     received: Hasher,
     size: u64,
     content: Hasher,
@@ -93,6 +96,7 @@ impl Draft {
             id,
             buffer: prefix.to_vec(),
             file: None,
+            key: None,
             received: Hasher::default(),
             size: 0,
             content,
@@ -143,6 +147,14 @@ impl Draft {
         Ok(())
     }
 
+    /// The key of the content.
+    fn key(&mut self) -> Result<ContentKey, SpoolError> {
+        match &self.key {
+            Some(key) => Ok(key.clone()),
+            None => Ok(self.key.insert(ContentKey::make()?).clone()),
+        }
+    }
+
     fn usable(&self) -> Result<(), SpoolError> {
         self.spool.health()?;
         self.failed.clone().map_or(Ok(()), Err)
@@ -154,17 +166,24 @@ impl Draft {
             Some((guard, file)) => (guard, Some(file)),
             None => (BodyGuard { spool: self.spool.clone(), id: self.id, armed: true }, None),
         };
+        let file = match file {
+            Some(file) => SpillTo::Open(file),
+            None => SpillTo::New { name: self.id.to_string(), sealer: Sealer::new(&self.key()?, self.id)? },
+        };
         let mut buffer = std::mem::take(&mut self.buffer);
         let bodies = self.spool.bodies();
-        let name = self.id.to_string();
         let written = tokio::task::spawn_blocking(move || {
             let mut file = match file {
-                Some(file) => file,
-                None => bodies.create(&name).map_err(BodyError::Write)?,
+                SpillTo::Open(file) => file,
+                SpillTo::New { name, sealer } => SealedFile {
+                    file: bodies.create(&name).map_err(BodyError::Write)?,
+                    sealer: Some(sealer),
+                    sealed: Vec::new(),
+                },
             };
-            file.append(&buffer).map_err(BodyError::Write)?;
+            file.append(&buffer, flush)?;
             if flush == Flush::Yes {
-                file.sync().map_err(BodyError::Flush)?;
+                file.file.sync().map_err(BodyError::Flush)?;
                 bodies.sync_directory().map_err(BodyError::Flush)?;
             }
             buffer.clear();
@@ -193,6 +212,7 @@ impl Draft {
                 SpoolError::Full(error.to_string())
             }
             BodyError::Write(error) => SpoolError::NotKept(error.to_string()),
+            BodyError::Seal(error) => error,
             BodyError::Flush(error) => {
                 let error = SpoolError::broken(format_args!("flushing a content file: {error}"));
                 self.spool.poison(&error);
@@ -220,6 +240,7 @@ impl Draft {
         if self.file.is_some() {
             self.spill(Flush::Yes).await?;
         }
+        let key = self.key()?;
         let accepted = self.spool.world().now();
         let body = if self.file.is_some() { Body::File } else { Body::Inline };
         let stored = StoredMessage {
@@ -231,6 +252,7 @@ impl Draft {
             size: self.total,
             received_digest: self.received_digest(),
             content_digest: self.content_digest(),
+            content_key: key.clone(),
             routes: u16::try_from(message.routes.len())
                 .map_err(|_| SpoolError::Misuse("more than 65535 routes"))?,
         };
@@ -243,10 +265,53 @@ impl Draft {
             stored,
             routes: message.routes,
             record,
-            inline: (body == Body::Inline).then(|| std::mem::take(&mut self.buffer)),
+            inline: match body {
+                Body::Inline => Some(seal(&key, self.id, &self.buffer)?),
+                Body::File => None,
+            },
             guard: self.file.take().map(|(guard, _)| guard),
         })
     }
+}
+
+/// A content file and what seals it on the way there.
+struct SealedFile {
+    file: Box<dyn BodyFile>,
+    /// Gone once the last chunk is written.
+    sealer: Option<Sealer>,
+    sealed: Vec<u8>,
+}
+
+impl SealedFile {
+    /// Writes `octets`; as the last ones, if the file is to be flushed then.
+    fn append(&mut self, octets: &[u8], flush: Flush) -> Result<(), BodyError> {
+        self.sealed.clear();
+        let Some(sealer) = &mut self.sealer else {
+            return Err(BodyError::Seal(SpoolError::Misuse("content after its end")));
+        };
+        sealer.push(octets, &mut self.sealed).map_err(BodyError::Seal)?;
+        if flush == Flush::Yes
+            && let Some(sealer) = self.sealer.take()
+        {
+            sealer.finish(&mut self.sealed).map_err(BodyError::Seal)?;
+        }
+        self.file.append(&self.sealed).map_err(BodyError::Write)
+    }
+}
+
+/// Where a buffer goes.
+enum SpillTo {
+    Open(SealedFile),
+    New { name: String, sealer: Sealer },
+}
+
+/// Seals content that is whole already.
+pub(super) fn seal(key: &ContentKey, message: MessageId, content: &[u8]) -> Result<Vec<u8>, SpoolError> {
+    let mut sealed = Vec::with_capacity(usize::try_from(sealed_size(content.len() as u64)).unwrap_or(0));
+    let mut sealer = Sealer::new(key, message)?;
+    sealer.push(content, &mut sealed)?;
+    sealer.finish(&mut sealed)?;
+    Ok(sealed)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -256,6 +321,7 @@ enum Flush {
 }
 
 enum BodyError {
+    Seal(SpoolError),
     Write(std::io::Error),
     Flush(std::io::Error),
 }

@@ -40,6 +40,9 @@ pub enum SpoolError {
         /// What this program writes.
         known: u32,
     },
+    /// The keys of the spool are missing, cannot be read, or are others. The operator must act (SPOOL-020).
+    #[error("the spool's key: {0}")]
+    Key(String),
     /// There is no such message; it may have been settled.
     #[error("no message {0} in the spool")]
     NoMessage(MessageId),
@@ -75,6 +78,7 @@ impl SpoolError {
             | Self::Locked(_)
             | Self::Open { .. }
             | Self::Format { .. }
+            | Self::Key(_)
             | Self::NoMessage(_)
             | Self::NoDelivery(_)
             | Self::State { .. }

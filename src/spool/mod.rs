@@ -24,8 +24,9 @@
 //!
 //! # How
 //! One redb database, written by one thread that batches (`committer`), content up to 256 KiB inside it, larger content
-//! in a file each under `bodies/`, flushed by the receiving task before the commit. What is due when is kept in memory
-//! (`board`) and rebuilt at start. The disk is behind three seams (`disk`), which tests replace by one that loses power.
+//! in a file each under `content/`, flushed by the receiving task before the commit. What is due when is kept in memory
+//! (`board`) and rebuilt at start. Everything but identifiers and times is encrypted (`seal`). The disk is behind three
+//! seams (`disk`), which tests replace by one that loses power.
 //!
 //! # Standards
 //! RFC 5321 sections 4.5.4 and 6.1. Our text: `spec/06-spool.md`.
@@ -37,14 +38,17 @@ mod content;
 pub mod disk;
 mod draft;
 mod error;
+mod maintain;
 mod operate;
 mod recover;
 mod schedule;
+mod seal;
 mod store;
 mod stored;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -64,11 +68,15 @@ pub use content::Content;
 pub use disk::Disk;
 pub use draft::{Accepted, Draft, NewMessage};
 pub use error::SpoolError;
+pub use maintain::{BackedUp, Scrubbed};
 pub use operate::{DeliveryView, Filter, MessageView, RecipientView};
 pub use schedule::{EXPIRY_MAX, Retry};
+pub use seal::{KeySource, MasterKeys};
 pub use stored::{Arrival, Fate, Hold, Note, Origin, Phase, Route};
 
 use committer::{Job, Room};
+use disk::Lock;
+use seal::{Absent, Opener};
 use store::Store;
 use tables::{Snapshot, Tables};
 
@@ -80,6 +88,9 @@ const PRUNE_AT_ONCE: usize = 1000;
 pub struct Settings {
     /// The directory; made with mode 0700 if it is not there. On a local disk: its flushes must mean what they say.
     pub dir: PathBuf,
+    /// Where the keys come from that everything in the spool is sealed with. Default: a file beside the directory, with
+    /// `.key` behind its name.
+    pub key: KeySource,
     /// Memory of the database for pages, in octets. Default 32 MiB; redb's own ceiling would be 1 GiB.
     pub cache_bytes: usize,
     /// Content up to this many octets stands in the database, larger content in a file of its own. Default 256 KiB,
@@ -100,8 +111,10 @@ impl Settings {
     /// The defaults, in `dir`.
     #[must_use]
     pub fn at(dir: impl Into<PathBuf>) -> Self {
+        let dir = dir.into();
         Self {
-            dir: dir.into(),
+            key: KeySource::beside(&dir),
+            dir,
             cache_bytes: 32 << 20,
             inline_body_max: 256 << 10,
             reserve_octets: 64 << 20,
@@ -145,31 +158,40 @@ impl Spool {
     /// Opens the spool in [`Settings::dir`], makes it if it is not there, and clears up after a crash. Blocks.
     ///
     /// # Errors
-    /// [`SpoolError::Locked`], [`SpoolError::Open`], [`SpoolError::Format`].
+    /// [`SpoolError::Locked`], [`SpoolError::Open`], [`SpoolError::Format`], [`SpoolError::Key`].
     pub fn open(settings: Settings, world: World) -> Result<Self, SpoolError> {
-        let disk = Disk::open(&settings.dir, settings.reserve_octets)?;
-        Self::open_on(disk, settings, world)
+        let lock = Lock::take(&settings.dir)?;
+        let sealed = lock.has_database() && !upgrade::is_due(&settings.dir);
+        let keys = settings.key.load(if sealed { Absent::Refuse } else { Absent::Make })?;
+        upgrade::upgrade(&settings.dir, &keys)?;
+        let disk = Disk::open(lock, settings.reserve_octets)?;
+        Self::open_on(disk, &keys, settings, world)
     }
 
-    /// Opens the spool on a given disk. Blocks.
+    /// Opens the spool on a given disk, with given keys. Blocks.
     ///
     /// # Errors
     /// As [`Spool::open`].
-    pub fn open_on(disk: Disk, settings: Settings, world: World) -> Result<Self, SpoolError> {
+    pub fn open_on(
+        disk: Disk,
+        keys: &MasterKeys,
+        settings: Settings,
+        world: World,
+    ) -> Result<Self, SpoolError> {
         let failed = |detail: String| SpoolError::Open { dir: settings.dir.display().to_string(), detail };
         let database = disk::open_database(disk.database, Arc::clone(&disk.volume), settings.cache_bytes)
             .map_err(failed)?;
         // What opens may still turn out to be damaged inside, and redb may panic on that.
         let recovered =
-            disk::guarded(|| recover::recover(&database, disk.bodies.as_ref(), &settings, &world));
-        let board = match recovered {
-            Ok(Ok(board)) => board,
+            disk::guarded(|| recover::recover(&database, disk.bodies.as_ref(), keys, &settings, &world));
+        let recovered = match recovered {
+            Ok(Ok(recovered)) => recovered,
             Ok(Err(SpoolError::Broken(detail))) => return Err(failed(detail.to_string())),
             Ok(Err(error)) => return Err(error),
             Err(stopped) => return Err(failed(stopped)),
         };
         let store =
-            Arc::new(Store::new(settings.clone(), disk.bodies, disk.volume, database, board, disk.lock));
+            Arc::new(Store::new(settings.clone(), disk.bodies, disk.volume, database, recovered, disk.lock));
         let (jobs, queue) = mpsc::unbounded_channel();
         let thread_store = Arc::clone(&store);
         std::thread::Builder::new()
@@ -212,13 +234,14 @@ impl Spool {
         self.read(move |tables| {
             let message = tables.message(id)?;
             let digest = message.content_digest;
+            let opener = Opener::new(&message.content_key, id, message.size)?;
             let found = match message.body {
-                stored::Body::Inline => {
-                    tables.inline(id)?.map(|content| Content::inline(Arc::clone(&store), id, content, digest))
-                }
+                stored::Body::Inline => tables
+                    .inline(id)?
+                    .and_then(|sealed| Content::inline(Arc::clone(&store), id, &sealed, opener, digest)),
                 stored::Body::File => {
                     let file = store.bodies.open(&id.to_string()).ok();
-                    file.map(|file| Content::file(Arc::clone(&store), id, file, digest))
+                    file.map(|file| Content::file(Arc::clone(&store), id, file, opener, digest))
                 }
             };
             found.ok_or_else(|| {
@@ -406,10 +429,10 @@ impl Spool {
         T: Send + 'static,
         F: FnOnce(&Snapshot) -> Result<T, SpoolError> + Send + 'static,
     {
-        let database = self.inner.store.database()?;
+        let (database, vault) = (self.inner.store.database()?, Arc::clone(&self.inner.store.vault));
         tokio::task::spawn_blocking(move || {
             let transaction = database.begin_read()?;
-            work(&Snapshot::open(&transaction)?)
+            work(&Snapshot::open(&transaction, &vault)?)
         })
         .await
         .unwrap_or_else(|_| Err(SpoolError::broken("a reading task stopped")))

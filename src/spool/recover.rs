@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use redb::{Database, Durability, ReadableDatabase};
 
@@ -10,28 +11,36 @@ use crate::world::World;
 
 use super::board::Board;
 use super::disk::Bodies;
+use super::seal::{MasterKeys, Vault};
 use super::stored::{Body, Hold, State, StoredDelivery};
 use super::tables::{Snapshot, Tables, prepare};
 use super::{Settings, SpoolError, attempt};
 
-/// Brings the store into a state in which no attempt is under way, and builds the board of it.
+/// A store in which no attempt is under way.
+pub(super) struct Recovered {
+    pub(super) board: Board,
+    pub(super) vault: Arc<Vault>,
+}
+
+/// Brings the store into that state.
 pub(super) fn recover(
     database: &Database,
     bodies: &dyn Bodies,
+    keys: &MasterKeys,
     settings: &Settings,
     world: &World,
-) -> Result<Board, SpoolError> {
-    prepare(database)?;
-    let mut found = survey(database, settings)?;
+) -> Result<Recovered, SpoolError> {
+    let vault = Arc::new(prepare(database, keys)?);
+    let mut found = survey(database, &vault, settings)?;
     // Without its message a delivery can neither be tried nor returned: it is left as it is, for whoever repairs it.
     let unreadable = &found.unreadable;
     found.deliveries.retain(|(id, _)| !unreadable.contains(&id.message));
     let lost = clear_bodies(bodies, &found.with_file)?;
-    let changed = mend(database, &found.deliveries, &lost, settings, world)?;
+    let changed = mend(database, &vault, &found.deliveries, &lost, settings, world)?;
     for (id, delivery) in found.deliveries.into_iter().chain(changed) {
         found.board.put(id, &delivery);
     }
-    Ok(found.board)
+    Ok(Recovered { board: found.board, vault })
 }
 
 struct Survey {
@@ -42,8 +51,8 @@ struct Survey {
     unreadable: HashSet<MessageId>,
 }
 
-fn survey(database: &Database, settings: &Settings) -> Result<Survey, SpoolError> {
-    let tables = Snapshot::open(&database.begin_read()?)?;
+fn survey(database: &Database, vault: &Arc<Vault>, settings: &Settings) -> Result<Survey, SpoolError> {
+    let tables = Snapshot::open(&database.begin_read()?, vault)?;
     let mut board = Board::new(settings.retry);
     let mut with_file = HashSet::new();
     let mut unreadable = HashSet::new();
@@ -98,6 +107,7 @@ fn clear_bodies(bodies: &dyn Bodies, named: &HashSet<String>) -> Result<HashSet<
 /// Ends attempts that were under way, and holds deliveries whose content is missing. Returns what it changed.
 fn mend(
     database: &Database,
+    vault: &Vault,
     deliveries: &[(DeliveryId, StoredDelivery)],
     lost: &HashSet<MessageId>,
     settings: &Settings,
@@ -106,7 +116,7 @@ fn mend(
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     transaction.set_quick_repair(true);
-    let mut tables = Tables::open(&transaction)?;
+    let mut tables = Tables::open(&transaction, vault)?;
     let mut changed = Vec::new();
     for (id, delivery) in deliveries {
         if matches!(delivery.state, State::Attempting { .. }) {

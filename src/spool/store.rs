@@ -1,7 +1,6 @@
 //! What the handles of the spool and its committing thread share.
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -11,7 +10,9 @@ use tokio::sync::Notify;
 use crate::model::MessageId;
 
 use super::board::{Board, Effect};
-use super::disk::{Bodies, Volume};
+use super::disk::{Bodies, Lock, Volume};
+use super::recover::Recovered;
+use super::seal::Vault;
 use super::{Settings, SpoolError};
 
 /// Room that must be left on the disk beside the reserve when a message is accepted, so that what is in the spool can
@@ -23,11 +24,12 @@ const INLINE_FACTOR: u64 = 3;
 pub(super) struct Store {
     pub(super) settings: Settings,
     pub(super) bodies: Arc<dyn Bodies>,
+    pub(super) vault: Arc<Vault>,
     volume: Arc<dyn Volume>,
     database: ArcSwapOption<Database>,
     board: Mutex<Board>,
     broken: OnceLock<Arc<str>>,
-    lock: Mutex<Option<File>>,
+    lock: Mutex<Option<Lock>>,
     /// Messages whose content turned out to be damaged or gone.
     damaged: Mutex<HashSet<MessageId>>,
     pub(super) news: Notify,
@@ -39,15 +41,16 @@ impl Store {
         bodies: Arc<dyn Bodies>,
         volume: Arc<dyn Volume>,
         database: Database,
-        board: Board,
-        lock: Option<File>,
+        recovered: Recovered,
+        lock: Option<Lock>,
     ) -> Self {
         Self {
             settings,
             bodies,
+            vault: recovered.vault,
             volume,
             database: ArcSwapOption::from_pointee(database),
-            board: Mutex::new(board),
+            board: Mutex::new(recovered.board),
             broken: OnceLock::new(),
             lock: Mutex::new(lock),
             damaged: Mutex::default(),

@@ -1,7 +1,7 @@
-//! What stands in the database: versioned, checksummed values.
+//! What stands in the database: versioned, sealed values.
 //!
-//! A value is one octet of version, 8 octets of SHA-256 over the rest, and JSON. JSON costs some space, but the shapes of
-//! `model` may grow fields without a new version, and an operator can read a damaged store with a hex dump.
+//! A value is one octet of version and JSON, sealed (`seal`), which is its checksum too. JSON costs some space, but the
+//! shapes of `model` may grow fields without a new version.
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -12,35 +12,43 @@ use crate::model::{
 };
 
 use super::SpoolError;
+use super::seal::{ContentKey, Place, Vault};
 
 /// The format of the whole store: which tables there are and how keys look. A store with another number is refused.
-pub(super) const FORMAT: u32 = 1;
-/// The version of every value so far.
-const VERSION: u8 = 1;
-const CHECKSUM_OCTETS: usize = 8;
+pub(super) const FORMAT: u32 = 2;
+/// The version of every value of this format. Version 1 was JSON in clear with a checksum (`upgrade`).
+const VERSION: u8 = 2;
 
-/// Encodes a value for the database.
-pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, SpoolError> {
-    let json = serde_json::to_vec(value).map_err(SpoolError::broken)?;
-    let mut octets = Vec::with_capacity(1 + CHECKSUM_OCTETS + json.len());
-    octets.push(VERSION);
-    octets.extend_from_slice(&Digest::of(&json).as_bytes()[..CHECKSUM_OCTETS]);
-    octets.extend_from_slice(&json);
+/// Encodes a value for its place in the database.
+pub(super) fn encode<T: Serialize>(
+    vault: &Vault,
+    place: Place<'_>,
+    value: &T,
+) -> Result<Vec<u8>, SpoolError> {
+    seal_json(vault, place, &serde_json::to_vec(value).map_err(SpoolError::broken)?)
+}
+
+/// Seals what is JSON already.
+pub(super) fn seal_json(vault: &Vault, place: Place<'_>, json: &[u8]) -> Result<Vec<u8>, SpoolError> {
+    let mut octets = vec![VERSION];
+    octets.extend(vault.seal(place, json)?);
     Ok(octets)
 }
 
 /// Decodes a value, or says that `what` is damaged.
 pub(super) fn decode<T: DeserializeOwned>(
+    vault: &Vault,
+    place: Place<'_>,
     octets: &[u8],
     what: impl std::fmt::Display,
 ) -> Result<T, SpoolError> {
     let damaged = || SpoolError::Damaged(what.to_string());
-    let (version, rest) = octets.split_first().ok_or_else(damaged)?;
-    let (checksum, json) = rest.split_at_checked(CHECKSUM_OCTETS).ok_or_else(damaged)?;
-    if *version != VERSION || Digest::of(json).as_bytes()[..CHECKSUM_OCTETS] != *checksum {
+    let (version, sealed) = octets.split_first().ok_or_else(damaged)?;
+    if *version != VERSION {
         return Err(damaged());
     }
-    serde_json::from_slice(json).map_err(|_| damaged())
+    let json = vault.open(place, sealed).ok_or_else(damaged)?;
+    serde_json::from_slice(&json).map_err(|_| damaged())
 }
 
 /// How a message came to be ours.
@@ -115,6 +123,7 @@ pub(super) struct StoredMessage {
     pub size: u64,
     pub received_digest: Digest,
     pub content_digest: Digest,
+    pub content_key: ContentKey,
     pub routes: u16,
 }
 
@@ -278,6 +287,7 @@ pub(super) fn delivery_of_key(key: &[u8; 18]) -> DeliveryId {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::spool::MasterKeys;
 
     /// Proves: -SPOOL-013
     #[test]
@@ -289,20 +299,21 @@ mod tests {
             text: None,
             host: None,
         };
-        let octets = encode(&note).unwrap();
-        assert_eq!(decode::<Note>(&octets, "note").unwrap(), note);
+        let keys = MasterKeys::parse("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=").unwrap();
+        let vault = Vault::make(&keys).unwrap().vault;
+        let place = Place { table: "notes", key: b"1" };
+        let octets = encode(&vault, place, &note).unwrap();
+        assert_eq!(decode::<Note>(&vault, place, &octets, "note").unwrap(), note);
         for position in 0..octets.len() {
             for bit in 0..8 {
                 let mut bad = octets.clone();
                 bad[position] ^= 1 << bit;
-                assert!(
-                    matches!(decode::<Note>(&bad, "note"), Err(SpoolError::Damaged(_))),
-                    "{position}.{bit}"
-                );
+                let read = decode::<Note>(&vault, place, &bad, "note");
+                assert!(matches!(read, Err(SpoolError::Damaged(_))), "{position}.{bit}");
             }
         }
         for length in 0..octets.len() {
-            assert!(decode::<Note>(&octets[..length], "note").is_err(), "{length}");
+            assert!(decode::<Note>(&vault, place, &octets[..length], "note").is_err(), "{length}");
         }
     }
 

@@ -1,5 +1,7 @@
 //! The tables, and what a change does to them.
 
+use std::sync::Arc;
+
 use redb::{
     Database, ReadOnlyTable, ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction,
 };
@@ -8,6 +10,7 @@ use crate::model::{AttemptId, DecisionRecord, DeliveryId, MessageId};
 
 use super::SpoolError;
 use super::board::Effect;
+use super::seal::{MasterKeys, Opened, Place, SealedKey, Vault};
 use super::stored::{
     Body, FORMAT, StoredDelivery, StoredMessage, decode, delivery_key, delivery_of_key, encode,
 };
@@ -18,37 +21,93 @@ type Key32 = &'static [u8; 32];
 type Octets = &'static [u8];
 
 /// Facts about the store itself.
-const META: TableDefinition<&str, Octets> = TableDefinition::new("meta");
+pub(super) const META: TableDefinition<&str, Octets> = TableDefinition::new("meta");
 /// Message → [`StoredMessage`].
-const MESSAGES: TableDefinition<Key16, Octets> = TableDefinition::new("messages");
+pub(super) const MESSAGES: TableDefinition<Key16, Octets> = TableDefinition::new("messages");
 /// Message → content, where it is small.
-const CONTENT: TableDefinition<Key16, Octets> = TableDefinition::new("content");
+pub(super) const CONTENT: TableDefinition<Key16, Octets> = TableDefinition::new("content");
 /// Delivery → [`StoredDelivery`].
-const DELIVERIES: TableDefinition<Key18, Octets> = TableDefinition::new("deliveries");
+pub(super) const DELIVERIES: TableDefinition<Key18, Octets> = TableDefinition::new("deliveries");
 /// Attempt → [`DecisionRecord`]. Stays after the message is settled.
-const RECORDS: TableDefinition<Key16, Octets> = TableDefinition::new("records");
+pub(super) const RECORDS: TableDefinition<Key16, Octets> = TableDefinition::new("records");
 /// Message and attempt: the records of a message.
-const RECORDS_OF: TableDefinition<Key32, ()> = TableDefinition::new("records_of");
+pub(super) const RECORDS_OF: TableDefinition<Key32, ()> = TableDefinition::new("records_of");
 
 const FORMAT_KEY: &str = "format";
 
-/// Lays out an empty store, or checks the format of one that is there.
-pub(super) fn prepare(database: &Database) -> Result<(), SpoolError> {
+/// The spool's own keys, sealed, by epoch. Without them nothing can be read, so they stand there twice, on pages of
+/// their own.
+pub(super) const KEYS: TableDefinition<u32, Octets> = TableDefinition::new("keys");
+pub(super) const KEYS_COPY: TableDefinition<u32, Octets> = TableDefinition::new("keys_copy");
+
+/// Lays out an empty store, or checks the format of one that is there; opens its keys either way.
+pub(super) fn prepare(database: &Database, master: &MasterKeys) -> Result<Vault, SpoolError> {
     let transaction = database.begin_write()?;
-    let found = transaction.open_table(META)?.get(FORMAT_KEY)?.map(|value| value.value().to_vec());
-    match found {
-        Some(octets) if octets == FORMAT.to_be_bytes() => {}
-        Some(octets) => {
-            let found = <[u8; 4]>::try_from(octets.as_slice())
-                .map_or_else(|_| "unreadable".to_owned(), |octets| u32::from_be_bytes(octets).to_string());
-            return Err(SpoolError::Format { found, known: FORMAT });
-        }
+    let found = format(&transaction.open_table(META)?)?;
+    let opened = match found {
+        Some(FORMAT) => unlock(&transaction, master)?,
+        Some(found) => return Err(SpoolError::Format { found: found.to_string(), known: FORMAT }),
         None => {
             transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT.to_be_bytes().as_slice())?;
+            Vault::make(master)?
         }
+    };
+    if let Some(keys) = &opened.store {
+        put_keys(&transaction, KEYS, keys)?;
+        put_keys(&transaction, KEYS_COPY, keys)?;
     }
-    drop(Tables::open(&transaction)?);
+    drop(Tables::open(&transaction, &opened.vault)?);
     transaction.commit()?;
+    Ok(opened.vault)
+}
+
+/// The format of a store that is there.
+pub(super) fn format_of(transaction: &ReadTransaction) -> Result<Option<u32>, SpoolError> {
+    format(&transaction.open_table(META)?)
+}
+
+/// The format of a store; `None` if it is empty.
+fn format(meta: &impl ReadableTable<&'static str, Octets>) -> Result<Option<u32>, SpoolError> {
+    let Some(value) = meta.get(FORMAT_KEY)? else { return Ok(None) };
+    let octets = <[u8; 4]>::try_from(value.value())
+        .map_err(|_| SpoolError::Format { found: "unreadable".to_owned(), known: FORMAT })?;
+    Ok(Some(u32::from_be_bytes(octets)))
+}
+
+fn unlock(transaction: &WriteTransaction, master: &MasterKeys) -> Result<Opened, SpoolError> {
+    match Vault::unlock(&keys(transaction, KEYS)?, master) {
+        Err(SpoolError::Damaged(what)) => {
+            tracing::error!("{what} is damaged on disk; trying its copy");
+            let copy = keys(transaction, KEYS_COPY)?;
+            let opened = Vault::unlock(&copy, master)?;
+            Ok(Opened { store: Some(opened.store.unwrap_or(copy)), ..opened })
+        }
+        other => other,
+    }
+}
+
+fn keys(
+    transaction: &WriteTransaction,
+    table: TableDefinition<u32, Octets>,
+) -> Result<Vec<SealedKey>, SpoolError> {
+    let table = transaction.open_table(table)?;
+    let mut found = Vec::new();
+    for entry in table.iter()? {
+        let (epoch, octets) = entry?;
+        found.push(SealedKey { epoch: epoch.value(), octets: octets.value().to_vec() });
+    }
+    Ok(found)
+}
+
+fn put_keys(
+    transaction: &WriteTransaction,
+    table: TableDefinition<u32, Octets>,
+    keys: &[SealedKey],
+) -> Result<(), SpoolError> {
+    let mut table = transaction.open_table(table)?;
+    for key in keys {
+        table.insert(key.epoch, key.octets.as_slice())?;
+    }
     Ok(())
 }
 
@@ -59,12 +118,14 @@ pub(super) struct Tables<'txn> {
     deliveries: Table<'txn, Key18, Octets>,
     records: Table<'txn, Key16, Octets>,
     records_of: Table<'txn, Key32, ()>,
+    vault: &'txn Vault,
     pub(super) effects: Vec<Effect>,
 }
 
 impl<'txn> Tables<'txn> {
-    pub(super) fn open(transaction: &'txn WriteTransaction) -> Result<Self, SpoolError> {
+    pub(super) fn open(transaction: &'txn WriteTransaction, vault: &'txn Vault) -> Result<Self, SpoolError> {
         Ok(Self {
+            vault,
             messages: transaction.open_table(MESSAGES)?,
             content: transaction.open_table(CONTENT)?,
             deliveries: transaction.open_table(DELIVERIES)?,
@@ -75,18 +136,18 @@ impl<'txn> Tables<'txn> {
     }
 
     pub(super) fn message(&self, id: MessageId) -> Result<StoredMessage, SpoolError> {
-        get_message(&self.messages, id)
+        get_message(&self.messages, self.vault, id)
     }
 
     pub(super) fn delivery(&self, id: DeliveryId) -> Result<StoredDelivery, SpoolError> {
-        get_delivery(&self.deliveries, id)
+        get_delivery(&self.deliveries, self.vault, id)
     }
 
     pub(super) fn deliveries_of(
         &self,
         id: MessageId,
     ) -> Result<Vec<(DeliveryId, StoredDelivery)>, SpoolError> {
-        list_deliveries(&self.deliveries, id)
+        list_deliveries(&self.deliveries, self.vault, id)
     }
 
     pub(super) fn has_message(&self, id: MessageId) -> Result<bool, SpoolError> {
@@ -99,9 +160,10 @@ impl<'txn> Tables<'txn> {
         message: &StoredMessage,
         inline: Option<&[u8]>,
     ) -> Result<(), SpoolError> {
-        self.messages.insert(&id.to_bytes(), encode(message)?.as_slice())?;
+        let key = id.to_bytes();
+        self.messages.insert(&key, encode(self.vault, message_place(&key), message)?.as_slice())?;
         if let Some(content) = inline {
-            self.content.insert(&id.to_bytes(), content)?;
+            self.content.insert(&key, content)?;
         }
         self.effects.push(Effect::Added { octets: message.size });
         Ok(())
@@ -112,13 +174,15 @@ impl<'txn> Tables<'txn> {
         id: DeliveryId,
         delivery: &StoredDelivery,
     ) -> Result<(), SpoolError> {
-        self.deliveries.insert(&delivery_key(id), encode(delivery)?.as_slice())?;
+        let key = delivery_key(id);
+        self.deliveries.insert(&key, encode(self.vault, delivery_place(&key), delivery)?.as_slice())?;
         self.effects.push(Effect::Delivery(id, Box::new(delivery.clone())));
         Ok(())
     }
 
     pub(super) fn put_record(&mut self, record: &DecisionRecord) -> Result<(), SpoolError> {
-        self.records.insert(&record.attempt.to_bytes(), encode(record)?.as_slice())?;
+        let key = record.attempt.to_bytes();
+        self.records.insert(&key, encode(self.vault, record_place(&key), record)?.as_slice())?;
         if let Some(message) = record.message {
             self.records_of.insert(&record_key(message, record.attempt), ())?;
         }
@@ -151,9 +215,9 @@ impl<'txn> Tables<'txn> {
         let mut old = Vec::new();
         for entry in self.records.range::<&[u8; 16]>(..&before.to_bytes())?.take(limit) {
             let (key, value) = entry?;
-            let message =
-                decode::<DecisionRecord>(value.value(), "a decision record").ok().and_then(|r| r.message);
-            old.push((*key.value(), message));
+            let key = *key.value();
+            let record = decode_record(self.vault, AttemptId::from_bytes(key), value.value()).ok();
+            old.push((key, record.and_then(|record| record.message)));
         }
         for (key, message) in &old {
             self.records.remove(key)?;
@@ -172,11 +236,13 @@ pub(super) struct Snapshot {
     deliveries: ReadOnlyTable<Key18, Octets>,
     records: ReadOnlyTable<Key16, Octets>,
     records_of: ReadOnlyTable<Key32, ()>,
+    vault: Arc<Vault>,
 }
 
 impl Snapshot {
-    pub(super) fn open(transaction: &ReadTransaction) -> Result<Self, SpoolError> {
+    pub(super) fn open(transaction: &ReadTransaction, vault: &Arc<Vault>) -> Result<Self, SpoolError> {
         Ok(Self {
+            vault: Arc::clone(vault),
             messages: transaction.open_table(MESSAGES)?,
             content: transaction.open_table(CONTENT)?,
             deliveries: transaction.open_table(DELIVERIES)?,
@@ -186,14 +252,14 @@ impl Snapshot {
     }
 
     pub(super) fn message(&self, id: MessageId) -> Result<StoredMessage, SpoolError> {
-        get_message(&self.messages, id)
+        get_message(&self.messages, &self.vault, id)
     }
 
     pub(super) fn deliveries_of(
         &self,
         id: MessageId,
     ) -> Result<Vec<(DeliveryId, StoredDelivery)>, SpoolError> {
-        list_deliveries(&self.deliveries, id)
+        list_deliveries(&self.deliveries, &self.vault, id)
     }
 
     pub(super) fn inline(&self, id: MessageId) -> Result<Option<Vec<u8>>, SpoolError> {
@@ -208,7 +274,7 @@ impl Snapshot {
         for entry in self.messages.iter()? {
             let (key, value) = entry?;
             let id = MessageId::from_bytes(*key.value());
-            each(id, decode(value.value(), format_args!("message {id}")));
+            each(id, decode_message(&self.vault, id, value.value()));
         }
         Ok(())
     }
@@ -221,15 +287,28 @@ impl Snapshot {
         for entry in self.deliveries.iter()? {
             let (key, value) = entry?;
             let id = delivery_of_key(key.value());
-            if each(id, decode(value.value(), format_args!("delivery {id}"))).is_break() {
+            if each(id, decode_delivery(&self.vault, id, value.value())).is_break() {
                 break;
             }
         }
         Ok(())
     }
 
+    /// Calls `each` for every decision record, damaged ones included, oldest first.
+    pub(super) fn each_record(
+        &self,
+        mut each: impl FnMut(Result<DecisionRecord, SpoolError>),
+    ) -> Result<(), SpoolError> {
+        for entry in self.records.iter()? {
+            let (key, value) = entry?;
+            each(decode_record(&self.vault, AttemptId::from_bytes(*key.value()), value.value()));
+        }
+        Ok(())
+    }
+
     pub(super) fn record(&self, attempt: AttemptId) -> Result<Option<DecisionRecord>, SpoolError> {
-        self.records.get(&attempt.to_bytes())?.map(|value| decode_record(attempt, value.value())).transpose()
+        let value = self.records.get(&attempt.to_bytes())?;
+        value.map(|value| decode_record(&self.vault, attempt, value.value())).transpose()
     }
 
     pub(super) fn records_of(&self, message: MessageId) -> Result<Vec<DecisionRecord>, SpoolError> {
@@ -248,7 +327,7 @@ impl Snapshot {
         let mut found = Vec::new();
         for entry in self.records.iter()?.rev().take(limit) {
             let (key, value) = entry?;
-            found.push(decode_record(AttemptId::from_bytes(*key.value()), value.value())?);
+            found.push(decode_record(&self.vault, AttemptId::from_bytes(*key.value()), value.value())?);
         }
         Ok(found)
     }
@@ -262,8 +341,36 @@ fn highest() -> AttemptId {
     AttemptId::from_bytes([0xff; 16])
 }
 
-fn decode_record(attempt: AttemptId, octets: &[u8]) -> Result<DecisionRecord, SpoolError> {
-    decode(octets, format_args!("decision record {attempt}"))
+/// Where a message's record stands.
+pub(super) const fn message_place(key: &[u8; 16]) -> Place<'_> {
+    Place { table: "messages", key }
+}
+
+/// Where a delivery stands.
+pub(super) const fn delivery_place(key: &[u8; 18]) -> Place<'_> {
+    Place { table: "deliveries", key }
+}
+
+/// Where a decision record stands.
+pub(super) const fn record_place(key: &[u8; 16]) -> Place<'_> {
+    Place { table: "records", key }
+}
+
+fn decode_message(vault: &Vault, id: MessageId, octets: &[u8]) -> Result<StoredMessage, SpoolError> {
+    decode(vault, message_place(&id.to_bytes()), octets, format_args!("message {id}"))
+}
+
+fn decode_delivery(vault: &Vault, id: DeliveryId, octets: &[u8]) -> Result<StoredDelivery, SpoolError> {
+    decode(vault, delivery_place(&delivery_key(id)), octets, format_args!("delivery {id}"))
+}
+
+fn decode_record(vault: &Vault, attempt: AttemptId, octets: &[u8]) -> Result<DecisionRecord, SpoolError> {
+    decode(vault, record_place(&attempt.to_bytes()), octets, format_args!("decision record {attempt}"))
+}
+
+/// The message a delivery belongs to, by its key.
+pub(super) fn message_of(key: &[u8; 18]) -> MessageId {
+    delivery_of_key(key).message
 }
 
 fn record_key(message: MessageId, attempt: AttemptId) -> [u8; 32] {
@@ -275,22 +382,25 @@ fn record_key(message: MessageId, attempt: AttemptId) -> [u8; 32] {
 
 fn get_message(
     table: &impl ReadableTable<Key16, Octets>,
+    vault: &Vault,
     id: MessageId,
 ) -> Result<StoredMessage, SpoolError> {
     let value = table.get(&id.to_bytes())?.ok_or(SpoolError::NoMessage(id))?;
-    decode(value.value(), format_args!("message {id}"))
+    decode_message(vault, id, value.value())
 }
 
 fn get_delivery(
     table: &impl ReadableTable<Key18, Octets>,
+    vault: &Vault,
     id: DeliveryId,
 ) -> Result<StoredDelivery, SpoolError> {
     let value = table.get(&delivery_key(id))?.ok_or(SpoolError::NoDelivery(id))?;
-    decode(value.value(), format_args!("delivery {id}"))
+    decode_delivery(vault, id, value.value())
 }
 
 fn list_deliveries(
     table: &impl ReadableTable<Key18, Octets>,
+    vault: &Vault,
     message: MessageId,
 ) -> Result<Vec<(DeliveryId, StoredDelivery)>, SpoolError> {
     let first = delivery_key(DeliveryId { message, route: 0 });
@@ -299,7 +409,7 @@ fn list_deliveries(
     for entry in table.range::<&[u8; 18]>(&first..=&last)? {
         let (key, value) = entry?;
         let id = delivery_of_key(key.value());
-        found.push((id, decode(value.value(), format_args!("delivery {id}"))?));
+        found.push((id, decode_delivery(vault, id, value.value())?));
     }
     Ok(found)
 }

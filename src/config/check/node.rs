@@ -1,7 +1,7 @@
 //! `[node]`, `[dns]`, `[spool]`, `[log]`, `[control]`, `[admin]`, and listening addresses across sections.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::Spanned;
@@ -15,7 +15,7 @@ use crate::config::limits::Limits;
 use crate::discovery::nta_record::{Publish, PublishError, YearMonth};
 use crate::discovery::{Anchors, CacheSettings, DiscoverySettings, DnsSettings, OwnerName, Trust};
 use crate::model::{Address, DomainName};
-use crate::spool;
+use crate::spool::{self, KeySource};
 
 const DAY_SECONDS: u64 = 24 * 60 * 60;
 const STATE_DIR: &str = "/var/lib/sluis";
@@ -256,6 +256,7 @@ impl Check<'_, '_> {
         };
         let octets = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
         spool::Settings {
+            key: self.spool_key(&file.spool, &dir),
             dir,
             cache_bytes: octets(limits.spool_cache_octets),
             inline_body_max: octets(limits.inline_octets),
@@ -267,6 +268,35 @@ impl Check<'_, '_> {
                 expiry: Duration::from_secs(limits.return_seconds),
             },
             record_retention: Some(Duration::from_secs(limits.record_days * DAY_SECONDS)),
+        }
+    }
+
+    /// Where the keys of the spool come from (SPOOL-020). A file that is not there is made at the first start.
+    fn spool_key(&mut self, written: &file::Spool, dir: &Path) -> KeySource {
+        let default = spool::Settings::at(dir).key;
+        match (&written.key_file, &written.key_command) {
+            (None, None) => default,
+            (Some(text), Some(_)) => {
+                let advice = "keep one: the file, or the command that prints the keys";
+                self.wrong(text, "spool.key_file", "stands beside spool.key_command", advice);
+                default
+            }
+            (Some(text), None) => {
+                let path = self.path(text);
+                if path.starts_with(dir) {
+                    let advice = "put it elsewhere: whoever has a copy of the spool must not have its key";
+                    self.wrong(text, "spool.key_file", "lies in the spool itself", advice);
+                }
+                KeySource::File(path)
+            }
+            (None, Some(words)) => {
+                if words.get_ref().is_empty() {
+                    let advice =
+                        "write the program and its arguments, as [\"/usr/bin/program\", \"argument\"]";
+                    self.wrong(words, "spool.key_command", "is empty", advice);
+                }
+                KeySource::Command(words.get_ref().iter().map(|word| word.get_ref().clone()).collect())
+            }
         }
     }
 

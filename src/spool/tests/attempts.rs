@@ -331,7 +331,7 @@ async fn decision_records_are_kept_for_their_time() {
     let disk = PowerDisk::default();
     let (world, clock) = world();
     let settings = Settings { record_retention: Some(Duration::from_secs(3600)), ..settings() };
-    let spool = Spool::open_on(disk.disk(), settings, world.clone()).unwrap();
+    let spool = Spool::open_on(disk.disk(), &keys(), settings, world.clone()).unwrap();
     let mut noted = record(&spool);
     noted.attempt = world.attempt_id();
     noted.message = Some(world.message_id());

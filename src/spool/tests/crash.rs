@@ -40,7 +40,7 @@ async fn live(spool: &Spool, told: &mut Told) -> Result<(), SpoolError> {
 
 /// What is wrong on a disk after a cut, if anything.
 async fn check(disk: &PowerDisk, world: &World, told: &Told) -> Result<(), String> {
-    let spool = Spool::open_on(disk.disk(), settings(), world.clone())
+    let spool = Spool::open_on(disk.disk(), &keys(), settings(), world.clone())
         .map_err(|error| format!("does not open: {error}"))?;
     let failed = |error: SpoolError| error.to_string();
     let listed = spool.list(Filter::default()).await.map_err(failed)?;
@@ -138,7 +138,11 @@ async fn t36_a_store_whose_birth_was_interrupted_opens() {
     let dir = tempfile::tempdir().unwrap();
     let (world, _) = world();
     std::fs::write(dir.path().join("spool.redb.new"), b"half a database").unwrap();
-    let settings = Settings { reserve_octets: 0, ..Settings::at(dir.path()) };
+    let settings = Settings {
+        reserve_octets: 0,
+        key: KeySource::File(dir.path().join("key")),
+        ..Settings::at(dir.path())
+    };
     let spool = Spool::open(settings.clone(), world.clone()).unwrap();
     accept(&spool, one_recipient(), b"x").await.unwrap();
     spool.close().await;
@@ -149,9 +153,10 @@ async fn t36_a_store_whose_birth_was_interrupted_opens() {
 #[tokio::test]
 async fn t37_a_file_that_is_no_database_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("spool.redb");
+    let settings = Settings { reserve_octets: 0, ..Settings::at(dir.path().join("spool")) };
+    Spool::open(settings.clone(), world().0).unwrap().close().await;
+    let path = dir.path().join("spool/spool.redb");
     std::fs::write(&path, b"not a database").unwrap();
-    let settings = Settings { reserve_octets: 0, ..Settings::at(dir.path()) };
     let error = Spool::open(settings, world().0).err().unwrap();
     assert!(matches!(error, SpoolError::Open { .. }), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), b"not a database");

@@ -2,13 +2,16 @@
 #![allow(clippy::unwrap_used)]
 
 mod acceptance;
+mod at_rest;
 mod attempts;
 mod crash;
+mod maintain;
 mod power;
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use redb::ReadableDatabase;
 use tokio::io::AsyncReadExt;
 
 use crate::model::{
@@ -33,8 +36,13 @@ fn settings() -> Settings {
     Settings { cache_bytes: 1 << 20, inline_body_max: 4096, reserve_octets: 0, ..Settings::at("simulated") }
 }
 
+/// The keys of all spools on simulated disks.
+fn keys() -> MasterKeys {
+    MasterKeys::parse("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=").unwrap()
+}
+
 fn open(disk: &PowerDisk, world: &World) -> Spool {
-    Spool::open_on(disk.disk(), settings(), world.clone()).unwrap()
+    Spool::open_on(disk.disk(), &keys(), settings(), world.clone()).unwrap()
 }
 
 fn envelope(sender: &str, recipients: &[&str]) -> Envelope {
@@ -80,6 +88,17 @@ async fn content_of(spool: &Spool, id: MessageId) -> std::io::Result<Vec<u8>> {
     let mut octets = Vec::new();
     spool.content(id).await.map_err(std::io::Error::other)?.read_to_end(&mut octets).await?;
     Ok(octets)
+}
+
+/// What stands in the database for a message: the second half, which holds nothing in clear.
+fn sealed(
+    spool: &Spool,
+    table: redb::TableDefinition<&'static [u8; 16], &'static [u8]>,
+    id: MessageId,
+) -> Vec<u8> {
+    let transaction = spool.inner.store.database().unwrap().begin_read().unwrap();
+    let value = transaction.open_table(table).unwrap().get(&id.to_bytes()).unwrap().unwrap();
+    value.value()[value.value().len() / 2..].to_vec()
 }
 
 /// Content of `size` octets that differs for each `seed`.
