@@ -25,6 +25,7 @@ pub struct Metrics {
     refused_sessions: Counter,
     spool: Family<StateLabel, Gauge>,
     spool_octets: Gauge<u64, AtomicU64>,
+    resting: Gauge,
     reloads: Family<ResultLabel, Counter>,
 }
 
@@ -152,6 +153,7 @@ impl Metrics {
             refused_sessions: Counter::default(),
             spool: Family::default(),
             spool_octets: Gauge::default(),
+            resting: Gauge::default(),
             reloads: Family::default(),
         };
         for alarm in Alarm::ALL {
@@ -184,6 +186,11 @@ impl Metrics {
         );
         registry.register("spool_deliveries", "Deliveries in the spool", self.spool.clone());
         registry.register("spool_octets", "Content in the spool", self.spool_octets.clone());
+        registry.register(
+            "resting",
+            "Hosts, domains and hand-offs left alone after failures in a row",
+            self.resting.clone(),
+        );
         registry.register("reloads", "Reloads of the configuration", self.reloads.clone());
     }
 
@@ -231,6 +238,11 @@ impl Metrics {
     /// Counts a session that a limit turned away.
     pub fn session_refused(&self) {
         self.refused_sessions.inc();
+    }
+
+    /// So many hosts, domains and hand-offs rest now.
+    pub fn resting(&self, count: usize) {
+        self.resting.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Counts a reload.
@@ -283,6 +295,7 @@ mod tests {
         record.duration_ms = 250;
         metrics.attempt(&record);
         metrics.alarm(Alarm::SharedKey);
+        metrics.resting(2);
         let open = metrics.session(Listener::Federation);
         let text = metrics.text(SpoolGauges { waiting: 3, octets: 77, ..SpoolGauges::default() });
         for line in [
@@ -295,6 +308,7 @@ mod tests {
             "sluis_sessions{listener=\"federation\"} 1",
             "sluis_spool_deliveries{state=\"waiting\"} 3",
             "sluis_spool_octets 77",
+            "sluis_resting 2",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line} not in\n{text}");
         }

@@ -179,6 +179,15 @@ limits! {
     links_per_peer: Count, 1, 8, 100,
         "Outbound links at once to one peer, so that a slow one does not take all.";
 
+    messages_to_peer_per_minute: PerMinute, 1, 1200, 600_000,
+        "Messages we offer to one peer per minute; what is over waits. LIM-008; the default is what a peer takes by default.";
+    host_failures: Count, 2, 5, 100,
+        "Failures of a host in a row before it rests. SMTP-027.";
+    probe_first_seconds: Seconds, 1, MINUTE, 30 * MINUTE,
+        "Rest of a host before its first probe; it doubles from there. SMTP-027.";
+    probe_longest_seconds: Seconds, 1, 5 * MINUTE, HOUR,
+        "Longest rest between two probes of a host; a probe costs one connection. SMTP-027.";
+
     retry_first_seconds: Seconds, 1, MINUTE, 30 * MINUTE,
         "Wait before the second attempt; it doubles from there. SPOOL-009.";
     retry_longest_seconds: Seconds, 1, 30 * MINUTE, 4 * HOUR,

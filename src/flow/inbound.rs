@@ -71,6 +71,7 @@ impl Gate for PeerGate {
         let live = self.node.live();
         let knock = knock(&self.node, &live.policy, session).await;
         self.node.watch_key(&knock);
+        self.node.inner.breakers.contact(knock.names(), self.node.inner.world.now());
         knock
     }
 

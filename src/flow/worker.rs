@@ -1,19 +1,18 @@
 //! The clockwork: takes what is due from the spool, and keeps a bound on how much is under way.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::disposition::Ends;
 use super::node::Node;
 use super::refusal::Refusal;
+use super::shares::{Share, Shares};
 use super::{handoff, outbound};
-use crate::model::{DecisionRecord, Direction, Reason};
-use crate::spool::{Attempt, Claim, Due, Route, SpoolError};
+use crate::model::{DecisionRecord, Direction, DomainName, Reason};
+use crate::spool::{Admission, Attempt, Claim, Due, Route, SpoolError};
 
 /// How many claims are looked at in one round.
 const ROUND: usize = 256;
@@ -24,29 +23,30 @@ const PRUNE_SECONDS: i64 = 3600;
 
 /// Works until `stop`, then waits for what is under way.
 pub(super) async fn work(node: Node, stop: CancellationToken) {
-    let slots = Slots::new(&node);
+    let shares = Shares::new(&node.live().config.limits);
     let mut running = JoinSet::new();
     let mut pruned = None;
     while !stop.is_cancelled() && node.inner.spool.health().is_ok() {
         while running.try_join_next().is_some() {}
-        let due = node.inner.spool.take_due_with(node.inner.world.now(), ROUND, |route| slots.take(route));
-        for (claim, slot) in due {
-            let node = node.clone();
-            running.spawn(async move {
-                if let Err(error) = attempt(&node, claim).await {
-                    tracing::error!(%error, "an attempt could not be recorded");
-                }
-                drop(slot);
-            });
+        hear(&node);
+        let now = node.inner.world.now();
+        let admit = |route: &Route, due| admit(&node, &shares, route, due, now);
+        for (claim, share) in node.inner.spool.take_due_with(now, ROUND, admit) {
+            running.spawn(carry_out(node.clone(), claim, share));
+        }
+        for domain in node.inner.breakers.to_look_up(now) {
+            running.spawn(look_up(node.clone(), domain));
         }
         tokio::select! {
             () = stop.cancelled() => {}
             () = node.inner.spool.changed() => {}
+            () = node.inner.breakers.changed() => {}
             () = tokio::time::sleep(nap(&node)) => {}
             Some(_) = running.join_next(), if !running.is_empty() => {}
         }
         node.inner.budgets.tidy();
         let now = node.inner.world.now();
+        node.inner.breakers.tidy(now);
         if pruned.is_none_or(|at| now.duration_since(at).as_secs() >= PRUNE_SECONDS) {
             pruned = Some(now);
             running.spawn(prune(node.clone()));
@@ -55,6 +55,58 @@ pub(super) async fn work(node: Node, stop: CancellationToken) {
     }
     while running.join_next().await.is_some() {}
     node.live().roads.pool.clear().await;
+}
+
+/// Passes on what the breakers have learned about routes.
+fn hear(node: &Node) {
+    for (route, back) in node.inner.breakers.news() {
+        if back {
+            node.inner.spool.hasten(&route);
+        } else {
+            node.inner.spool.reopen(&route);
+        }
+    }
+    node.inner.observer.metrics().resting(node.inner.breakers.count());
+}
+
+/// Whether what is due on a route may go: there is a slot, the peer's budget is not spent, and somebody may be there.
+fn admit(node: &Node, shares: &Shares, route: &Route, due: Due, now: Timestamp) -> Admission<Share> {
+    let Some(share) = shares.take(route, due) else { return Admission::Busy };
+    if due == Due::Attempt {
+        if let Err(wait) = node.inner.budgets.outbound(route) {
+            return Admission::NotBefore(now + wait);
+        }
+        if let Err(until) = node.inner.breakers.may_try(route, now) {
+            return Admission::NotBefore(until);
+        }
+    }
+    Admission::Yes(share)
+}
+
+async fn carry_out(node: Node, claim: Claim, share: Share) {
+    let underway = Underway { node: node.clone(), route: claim.route().clone() };
+    if let Err(error) = attempt(&node, claim).await {
+        tracing::error!(%error, "an attempt could not be recorded");
+    }
+    drop((underway, share));
+}
+
+/// An attempt, until it ends in whatever way.
+struct Underway {
+    node: Node,
+    route: Route,
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.node.inner.breakers.release(&self.route);
+    }
+}
+
+/// Looks whether DNS says something new about a domain whose hosts all rest.
+async fn look_up(node: Node, domain: DomainName) {
+    let print = node.live().roads.print(&domain).await;
+    node.inner.breakers.looked_up(&domain, print, node.inner.world.now());
 }
 
 async fn prune(node: Node) {
@@ -111,33 +163,4 @@ async fn give_up(node: &Node, attempt: Attempt, reason: Reason) -> Result<(), Sp
     let mut ends = Ends::new(&attempt);
     ends.give_up(&Refusal::new(reason, format!("after {waited} s in the spool")), &mut record);
     node.conclude(attempt, record, ends).await
-}
-
-/// A bound on all attempts, and one on those of each route, so that a dead peer does not take every slot.
-struct Slots {
-    all: Arc<Semaphore>,
-    each: usize,
-    routes: Mutex<HashMap<Route, Arc<Semaphore>>>,
-}
-
-impl Slots {
-    fn new(node: &Node) -> Self {
-        let limits = &node.live().config.limits;
-        let count = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX >> 4);
-        Self {
-            all: Arc::new(Semaphore::new(count(limits.links))),
-            each: count(limits.links_per_peer),
-            routes: Mutex::default(),
-        }
-    }
-
-    fn take(&self, route: &Route) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
-        let all = Arc::clone(&self.all).try_acquire_owned().ok()?;
-        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        // Routes with nothing under way hold no state worth keeping.
-        routes.retain(|_, slots| slots.available_permits() < self.each);
-        let slots = routes.entry(route.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.each)));
-        let own = Arc::clone(slots).try_acquire_owned().ok()?;
-        Some((all, own))
-    }
 }

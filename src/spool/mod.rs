@@ -59,7 +59,7 @@ use crate::model::{AttemptId, DecisionRecord, DeliveryId, MessageId};
 use crate::world::World;
 
 pub use attempt::{Attempt, AttemptEnd, Claim, ContentFacts, Finished, Pending, RecipientEnd};
-pub use board::Due;
+pub use board::{Admission, Due};
 pub use content::Content;
 pub use disk::Disk;
 pub use draft::{Accepted, Draft, NewMessage};
@@ -235,26 +235,47 @@ impl Spool {
         self.inner.store.board().next_due()
     }
 
-    /// Claims up to `limit` deliveries that are due at `now`, the longest due first. Nobody else gets them until the claim
-    /// is dropped or its attempt is over.
+    /// Claims up to `limit` deliveries that are due at `now`: of each route in turn, the longest due first. Nobody else gets
+    /// them until the claim is dropped or its attempt is over.
     pub fn take_due(&self, now: Timestamp, limit: usize) -> Vec<Claim> {
-        self.take_due_with(now, limit, |_| Some(())).into_iter().map(|(claim, ())| claim).collect()
+        let all = self.take_due_with(now, limit, |_, _| Admission::Yes(()));
+        all.into_iter().map(|(claim, ())| claim).collect()
     }
 
-    /// As [`Spool::take_due`], for those whose route is admitted: `admit` gives what an attempt on that route needs, such as
-    /// a slot of its peer. A route it refuses is passed over, so that a peer that takes nothing does not keep others
-    /// waiting behind its mail. It must not call the spool.
+    /// As [`Spool::take_due`], for those that `admit` lets go: it gives what the attempt needs, such as a slot of its peer. A
+    /// route it refuses is passed over, so that a peer that takes nothing does not keep others waiting behind its mail;
+    /// what is to be returned is asked about apart from what is to be tried. It must not call the spool.
     pub fn take_due_with<T>(
         &self,
         now: Timestamp,
         limit: usize,
-        admit: impl FnMut(&Route) -> Option<T>,
+        admit: impl FnMut(&Route, Due) -> Admission<T>,
     ) -> Vec<(Claim, T)> {
         let taken = self.inner.store.board().take_due(now, limit, admit);
         let claim = |(delivery, route, due, admitted)| {
             (Claim { spool: self.clone(), delivery, route, due }, admitted)
         };
         taken.into_iter().map(claim).collect()
+    }
+
+    /// Has a route asked about again that [`Admission::NotBefore`] closed.
+    pub fn reopen(&self, route: &Route) {
+        self.inner.store.board().reopen(route);
+        self.inner.store.news.notify_one();
+    }
+
+    /// The other side of a route is back: everything that waits for its next try there is due now. In memory only; after a
+    /// restart the stored times count again.
+    pub fn hasten(&self, route: &Route) {
+        let now = self.world().now();
+        self.inner.store.board().hasten(route, now);
+        self.inner.store.news.notify_one();
+    }
+
+    /// How many deliveries of a route wait, held ones included.
+    #[must_use]
+    pub fn queued(&self, route: &Route) -> usize {
+        self.inner.store.board().queued(route)
     }
 
     /// Waits until something in the spool has changed since the last call: [`Spool::next_due`] may be earlier now. One

@@ -298,9 +298,9 @@ async fn t34_a_route_that_is_busy_does_not_keep_others_waiting() {
     let other = NewMessage { routes: vec![(federation("c.nl"), vec![0])], ..one_recipient() };
     accept(&spool, other, b"x").await.unwrap();
     let mut asked = 0;
-    let taken = spool.take_due_with(world.now(), 2, |route| {
+    let taken = spool.take_due_with(world.now(), 2, |route, _| {
         asked += 1;
-        (*route == federation("c.nl")).then_some("slot")
+        if *route == federation("c.nl") { Admission::Yes("slot") } else { Admission::Busy }
     });
     assert_eq!(
         taken.iter().map(|(claim, slot)| (claim.route().clone(), *slot)).collect::<Vec<_>>(),

@@ -5,6 +5,7 @@ mod acceptance;
 mod attempts;
 mod crash;
 mod power;
+mod queues;
 
 use std::sync::Arc;
 
