@@ -194,6 +194,8 @@ limits! {
         "Longest wait between two attempts. SPOOL-009.";
     return_seconds: Seconds, 10, DAY, DAY,
         "Age at which an undelivered message is returned. Ceiling: NTA 7516 6.1.3 (SPOOL-010).";
+    repeat_window_seconds: Seconds, DAY, 2 * DAY, 7 * DAY,
+        "How long a message that a peer sends again is recognised. Floor: as long as peers try (SPOOL-010, SPOOL-042).";
     inline_octets: Octets, 4 * KIB, 256 * KIB, MIB,
         "Content up to this size is stored in the database, larger content in a file of its own (one flush less).";
     spool_cache_octets: Octets, MIB, 32 * MIB, GIB,

@@ -115,6 +115,9 @@ async fn prune(node: Node) {
         Ok(records) => tracing::info!(records, "removed decision records past their time"),
         Err(error) => tracing::warn!(%error, "decision records past their time could not be removed"),
     }
+    if let Err(error) = node.inner.spool.prune_seen().await {
+        tracing::warn!(%error, "acceptances past their time could not be forgotten");
+    }
 }
 
 /// Until the next delivery is due, within [`TIDY`]. Deliveries that wait for a slot are past due: then a finished attempt

@@ -40,6 +40,7 @@ mod error;
 mod operate;
 mod recover;
 mod schedule;
+mod seen;
 mod store;
 mod stored;
 mod tables;
@@ -66,6 +67,7 @@ pub use draft::{Accepted, Draft, NewMessage};
 pub use error::SpoolError;
 pub use operate::{DeliveryView, Filter, MessageView, RecipientView};
 pub use schedule::{EXPIRY_MAX, Retry};
+pub use seen::{Arrived, Imprint, REPEAT_WINDOW, Repeated};
 pub use stored::{Arrival, Fate, Hold, Note, Origin, Phase, Route};
 
 use committer::{Job, Room};
@@ -94,6 +96,8 @@ pub struct Settings {
     pub retry: Retry,
     /// How long decision records are kept. Default `None`: until somebody decides.
     pub record_retention: Option<Duration>,
+    /// How long a message that a peer sends again is recognised. Default [`REPEAT_WINDOW`].
+    pub repeat_window: Duration,
 }
 
 impl Settings {
@@ -108,6 +112,7 @@ impl Settings {
             content_octets_max: None,
             retry: Retry::default(),
             record_retention: None,
+            repeat_window: REPEAT_WINDOW,
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::model::{AttemptId, DecisionRecord, DeliveryId, MessageId};
 
 use super::SpoolError;
 use super::board::Effect;
+use super::seen::SeenTables;
 use super::stored::{
     Body, FORMAT, StoredDelivery, StoredMessage, decode, delivery_key, delivery_of_key, encode,
 };
@@ -59,6 +60,7 @@ pub(super) struct Tables<'txn> {
     deliveries: Table<'txn, Key18, Octets>,
     records: Table<'txn, Key16, Octets>,
     records_of: Table<'txn, Key32, ()>,
+    pub(super) seen: SeenTables<'txn>,
     pub(super) effects: Vec<Effect>,
 }
 
@@ -70,6 +72,7 @@ impl<'txn> Tables<'txn> {
             deliveries: transaction.open_table(DELIVERIES)?,
             records: transaction.open_table(RECORDS)?,
             records_of: transaction.open_table(RECORDS_OF)?,
+            seen: SeenTables::open(transaction)?,
             effects: Vec::new(),
         })
     }

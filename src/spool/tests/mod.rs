@@ -6,6 +6,7 @@ mod attempts;
 mod crash;
 mod power;
 mod queues;
+mod seen;
 
 use std::sync::Arc;
 
