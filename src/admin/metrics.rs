@@ -124,6 +124,8 @@ pub struct SpoolGauges {
     pub attempting: usize,
     /// Deliveries that an operator holds.
     pub held: usize,
+    /// Deliveries set aside because they stopped the node or a worker twice.
+    pub poison: usize,
     /// Records that could not be read.
     pub damaged: usize,
     /// Octets of content.
@@ -261,6 +263,7 @@ impl Metrics {
             ("waiting", spool.waiting),
             ("attempting", spool.attempting),
             ("held", spool.held),
+            ("poison", spool.poison),
             ("damaged", spool.damaged),
         ];
         for (state, count) in states {

@@ -174,6 +174,7 @@ impl From<Counts> for SpoolGauges {
             waiting: counts.waiting,
             attempting: counts.attempting,
             held: counts.held,
+            poison: counts.poison,
             damaged: counts.damaged,
             octets: counts.octets,
         }

@@ -181,6 +181,8 @@ limits! {
 
     messages_to_peer_per_minute: PerMinute, 1, 1200, 600_000,
         "Messages we offer to one peer per minute; what is over waits. LIM-008; the default is what a peer takes by default.";
+    attempt_seconds: Seconds, 30 * MINUTE, 2 * HOUR, 6 * HOUR,
+        "One attempt in all; beyond it the worker counts as stalled. SPOOL-043; default: an hour of content and every step's limit.";
     host_failures: Count, 2, 5, 100,
         "Failures of a host in a row before it rests. SMTP-027.";
     probe_first_seconds: Seconds, 1, MINUTE, 30 * MINUTE,

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::task::JoinSet;
+use tokio::sync::oneshot;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::disposition::Ends;
@@ -11,8 +13,8 @@ use super::node::Node;
 use super::refusal::Refusal;
 use super::shares::{Share, Shares};
 use super::{handoff, outbound};
-use crate::model::{DecisionRecord, Direction, DomainName, Reason};
-use crate::spool::{Admission, Attempt, Claim, Due, Route, SpoolError};
+use crate::model::{DecisionRecord, DeliveryId, Direction, DomainName, Reason};
+use crate::spool::{Admission, Attempt, Claim, Due, Leash, Route, SpoolError};
 
 /// How many claims are looked at in one round.
 const ROUND: usize = 256;
@@ -20,14 +22,21 @@ const ROUND: usize = 256;
 const TIDY: Duration = Duration::from_secs(10);
 /// How often decision records past their time are removed.
 const PRUNE_SECONDS: i64 = 3600;
+/// How long one suspect is alone: what kills, kills at once, and a slow peer must not stop the rest.
+const ALONE: Duration = Duration::from_secs(5);
+/// How long all suspects together keep everything else waiting after a start.
+const TRIALS: Duration = Duration::from_secs(60);
 
 /// Works until `stop`, then waits for what is under way.
 pub(super) async fn work(node: Node, stop: CancellationToken) {
     let shares = Shares::new(&node.live().config.limits);
     let mut running = JoinSet::new();
     let mut pruned = None;
+    try_suspects(&node, &shares, &mut running, &stop).await;
     while !stop.is_cancelled() && node.inner.spool.health().is_ok() {
-        while running.try_join_next().is_some() {}
+        while let Some(ended) = running.try_join_next() {
+            reap(ended);
+        }
         hear(&node);
         let now = node.inner.world.now();
         let admit = |route: &Route, due| admit(&node, &shares, route, due, now);
@@ -42,7 +51,7 @@ pub(super) async fn work(node: Node, stop: CancellationToken) {
             () = node.inner.spool.changed() => {}
             () = node.inner.breakers.changed() => {}
             () = tokio::time::sleep(nap(&node)) => {}
-            Some(_) = running.join_next(), if !running.is_empty() => {}
+            Some(ended) = running.join_next(), if !running.is_empty() => reap(ended),
         }
         node.inner.budgets.tidy();
         let now = node.inner.world.now();
@@ -53,8 +62,54 @@ pub(super) async fn work(node: Node, stop: CancellationToken) {
         }
         node.live().roads.pool.sweep().await;
     }
-    while running.join_next().await.is_some() {}
+    // What does not end in time is broken off; nobody is blamed for that.
+    let patience = Duration::from_secs(node.live().config.limits.stop_seconds);
+    let ended = timeout(patience, async { while running.join_next().await.is_some() {} }).await;
+    if ended.is_err() {
+        tracing::warn!(attempts = running.len(), "broken off: they did not end within stop_seconds");
+        running.shutdown().await;
+    }
     node.live().roads.pool.clear().await;
+}
+
+/// Tries, one by one and with nothing beside it, what was under way when the node last stopped without being told to: if it
+/// stops again, it is clear because of which (SPOOL-044).
+async fn try_suspects(node: &Node, shares: &Shares, running: &mut JoinSet<()>, stop: &CancellationToken) {
+    let mut suspects = node.inner.spool.suspects();
+    if suspects.is_empty() {
+        return;
+    }
+    tracing::warn!(
+        deliveries = suspects.len(),
+        "under way when the node stopped: tried alone, before all others"
+    );
+    // In another order at each start, so that slow ones do not always stand in front of the guilty one.
+    suspects.sort_by_cached_key(|_| node.inner.world.random.next());
+    let end = Instant::now() + TRIALS;
+    for delivery in suspects {
+        if stop.is_cancelled() || Instant::now() >= end {
+            return;
+        }
+        let Some(claim) = node.inner.spool.claim(delivery) else { continue };
+        let Some(share) = shares.take(claim.route(), claim.due()) else { continue };
+        let (over, ended) = oneshot::channel::<()>();
+        let node = node.clone();
+        running.spawn(async move {
+            carry_out(node, claim, share).await;
+            // Also when it is dropped on the way.
+            drop(over);
+        });
+        let _either_way_the_next = timeout(ALONE, ended).await;
+    }
+}
+
+/// The end of a task.
+fn reap(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a worker stopped; its delivery is tried once more, and held if that happens again");
+    }
 }
 
 /// Passes on what the breakers have learned about routes.
@@ -85,10 +140,29 @@ fn admit(node: &Node, shares: &Shares, route: &Route, due: Due, now: Timestamp) 
 
 async fn carry_out(node: Node, claim: Claim, share: Share) {
     let underway = Underway { node: node.clone(), route: claim.route().clone() };
-    if let Err(error) = attempt(&node, claim).await {
-        tracing::error!(%error, "an attempt could not be recorded");
-    }
+    let (delivery, leash) = (claim.delivery(), claim.leash());
+    let limit = Duration::from_secs(node.live().config.limits.attempt_seconds);
+    supervise(limit, delivery, &leash, attempt(&node, claim)).await;
     drop((underway, share));
+}
+
+/// Sees an attempt to its end. One that takes longer than every limit of its steps together has stalled: it is broken off,
+/// and that counts against its delivery as a panic does (SPOOL-043).
+async fn supervise(
+    limit: Duration,
+    delivery: DeliveryId,
+    leash: &Leash,
+    attempt: impl Future<Output = Result<(), SpoolError>>,
+) {
+    tokio::pin!(attempt);
+    match timeout(limit, &mut attempt).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%delivery, %error, "an attempt could not be recorded"),
+        Err(_) => {
+            leash.blame();
+            tracing::error!(%delivery, "an attempt stalled; it is tried once more, and held if that happens again");
+        }
+    }
 }
 
 /// An attempt, until it ends in whatever way.
@@ -167,3 +241,7 @@ async fn give_up(node: &Node, attempt: Attempt, reason: Reason) -> Result<(), Sp
     ends.give_up(&Refusal::new(reason, format!("after {waited} s in the spool")), &mut record);
     node.conclude(attempt, record, ends).await
 }
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::model::{DeliveryId, MessageId};
 
-use super::stored::{Aim, State, StoredDelivery, delivery_key, delivery_of_key};
+use super::stored::{Aim, Hold, State, StoredDelivery, delivery_key, delivery_of_key};
 use super::{Counts, Phase, Retry, Route};
 
 /// What has to follow a commit outside the database.
@@ -73,8 +73,21 @@ struct Slot {
     lane: LaneId,
     phase: Phase,
     aim: Aim,
+    /// Whether it was set aside (SPOOL-014).
+    poison: bool,
     /// Whether somebody has it; then it is in no queue.
     claimed: bool,
+}
+
+impl Slot {
+    /// Why it is due at `now`.
+    const fn why(&self, now: Micros) -> Due {
+        match self.aim {
+            Aim::Return => Due::ReturnAsked,
+            Aim::Deliver if now >= self.expires => Due::Expired,
+            Aim::Deliver => Due::Attempt,
+        }
+    }
 }
 
 /// The queue of a route.
@@ -114,7 +127,10 @@ pub(super) struct Board {
     phases: [usize; 6],
     messages: usize,
     octets: u64,
+    poison: usize,
     pub(super) damaged: usize,
+    /// What was under way when the node last stopped, so that one of it may be the cause.
+    pub(super) suspects: Vec<DeliveryId>,
 }
 
 impl Board {
@@ -130,7 +146,9 @@ impl Board {
             phases: [0; 6],
             messages: 0,
             octets: 0,
+            poison: 0,
             damaged: 0,
+            suspects: Vec::new(),
         }
     }
 
@@ -166,8 +184,10 @@ impl Board {
         };
         let end = expires;
         let lane = self.lane_of(&delivery.route);
-        let slot = Slot { due, end, expires, lane, phase: delivery.phase(), aim, claimed };
+        let poison = matches!(delivery.state, State::Held { by: Hold::Poison });
+        let slot = Slot { due, end, expires, lane, phase: delivery.phase(), aim, poison, claimed };
         self.phases[slot.phase as usize] += 1;
+        self.poison += usize::from(poison);
         self.slots.insert(key, slot);
         if let Some(Some(lane)) = self.lanes.get_mut(lane as usize) {
             lane.slots += 1;
@@ -183,6 +203,7 @@ impl Board {
     fn take_out(&mut self, key: Key) -> Option<Slot> {
         let slot = self.slots.remove(&key)?;
         self.phases[slot.phase as usize] -= 1;
+        self.poison -= usize::from(slot.poison);
         self.dequeue(key, &slot);
         let lane = self.lanes.get_mut(slot.lane as usize)?.as_mut()?;
         lane.slots -= 1;
@@ -301,16 +322,11 @@ impl Board {
         let due = lane.due.first().filter(|(due, _)| *due <= now && lane.closed_until <= now);
         for (_, key) in ended.into_iter().chain(due) {
             let slot = self.slots.get(key)?;
-            let why = match slot.aim {
-                Aim::Return => Due::ReturnAsked,
-                Aim::Deliver if now >= slot.expires => Due::Expired,
-                Aim::Deliver => Due::Attempt,
-            };
+            let why = slot.why(now);
             match admit(&lane.route, why) {
                 Admission::Yes(admitted) => {
                     let (key, slot, route) = (*key, *slot, lane.route.clone());
-                    self.dequeue(key, &slot);
-                    self.slots.insert(key, Slot { claimed: true, ..slot });
+                    self.give(key, slot);
                     return Some((delivery_of_key(&key), route, why, admitted));
                 }
                 Admission::Busy => {}
@@ -322,6 +338,23 @@ impl Board {
             }
         }
         None
+    }
+
+    /// Claims this one, if it is due and nobody has it.
+    pub(super) fn claim(&mut self, id: DeliveryId, now: Timestamp) -> Option<(Route, Due)> {
+        let (key, now) = (delivery_key(id), micros(now));
+        let slot = *self.slots.get(&key)?;
+        if slot.claimed || slot.due > now {
+            return None;
+        }
+        let route = self.lanes.get(slot.lane as usize)?.as_ref()?.route.clone();
+        self.give(key, slot);
+        Some((route, slot.why(now)))
+    }
+
+    fn give(&mut self, key: Key, slot: Slot) {
+        self.dequeue(key, &slot);
+        self.slots.insert(key, Slot { claimed: true, ..slot });
     }
 
     pub(super) fn unclaim(&mut self, id: DeliveryId) {
@@ -378,6 +411,7 @@ impl Board {
             waiting: self.phases[Phase::Waiting as usize],
             attempting: self.phases[Phase::Attempting as usize],
             held: self.phases[Phase::Held as usize],
+            poison: self.poison,
             damaged: self.damaged,
         }
     }

@@ -14,7 +14,7 @@
 //! state        content file   record   after a crash
 //! draft        perhaps        no       file removed: nobody was told we have it
 //! waiting      perhaps        yes      waits
-//! attempting   perhaps        yes      attempt recorded as unknown, waits
+//! attempting   perhaps        yes      attempt recorded as unknown; a suspect, tried again alone
 //! settled      perhaps        no       file removed; the decision records remain
 //! ```
 //!
@@ -59,7 +59,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::model::{AttemptId, DecisionRecord, DeliveryId, MessageId};
 use crate::world::World;
 
-pub use attempt::{Attempt, AttemptEnd, Claim, ContentFacts, Finished, Pending, RecipientEnd};
+pub use attempt::{Attempt, AttemptEnd, Claim, ContentFacts, Finished, Leash, Pending, RecipientEnd};
 pub use board::{Admission, Due};
 pub use content::Content;
 pub use disk::Disk;
@@ -130,6 +130,9 @@ pub struct Counts {
     pub attempting: usize,
     /// Deliveries that are held.
     pub held: usize,
+    /// Those among them that stopped the node or a worker twice (SPOOL-014).
+    #[serde(default)]
+    pub poison: usize,
     /// Messages and deliveries whose records turned out to be damaged. They are left alone.
     pub damaged: usize,
 }
@@ -258,9 +261,23 @@ impl Spool {
     ) -> Vec<(Claim, T)> {
         let taken = self.inner.store.board().take_due(now, limit, admit);
         let claim = |(delivery, route, due, admitted)| {
-            (Claim { spool: self.clone(), delivery, route, due }, admitted)
+            (Claim { spool: self.clone(), delivery, route, due, leash: Leash::default() }, admitted)
         };
         taken.into_iter().map(claim).collect()
+    }
+
+    /// What was under way when the node last stopped without being told to, and may be the cause: to be tried alone, before
+    /// anything else (SPOOL-044). Answers once.
+    #[must_use]
+    pub fn suspects(&self) -> Vec<DeliveryId> {
+        std::mem::take(&mut self.inner.store.board().suspects)
+    }
+
+    /// Claims one delivery, if it is due and nobody has it.
+    #[must_use]
+    pub fn claim(&self, delivery: DeliveryId) -> Option<Claim> {
+        let (route, due) = self.inner.store.board().claim(delivery, self.world().now())?;
+        Some(Claim { spool: self.clone(), delivery, route, due, leash: Leash::default() })
     }
 
     /// Has a route asked about again that [`Admission::NotBefore`] closed.

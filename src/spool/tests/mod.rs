@@ -4,6 +4,7 @@
 mod acceptance;
 mod attempts;
 mod crash;
+mod poison;
 mod power;
 mod queues;
 mod seen;
