@@ -41,6 +41,7 @@ impl Operations for Bare {
             health: self.health(),
             keys: Vec::new(),
             weakened: Vec::new(),
+            resting: Vec::new(),
         }
     }
 

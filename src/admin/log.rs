@@ -117,6 +117,7 @@ pub(super) const fn word(outcome: Outcome) -> &'static str {
         Outcome::Delivered => "delivered",
         Outcome::Partial => "partial",
         Outcome::Accepted => "accepted",
+        Outcome::Repeated => "repeated",
         Outcome::Later => "later",
         Outcome::Returned => "returned",
         Outcome::Refused => "refused",

@@ -25,6 +25,7 @@ pub struct Metrics {
     refused_sessions: Counter,
     spool: Family<StateLabel, Gauge>,
     spool_octets: Gauge<u64, AtomicU64>,
+    resting: Gauge,
     reloads: Family<ResultLabel, Counter>,
 }
 
@@ -123,6 +124,8 @@ pub struct SpoolGauges {
     pub attempting: usize,
     /// Deliveries that an operator holds.
     pub held: usize,
+    /// Deliveries set aside because they stopped the node or a worker twice.
+    pub poison: usize,
     /// Records that could not be read.
     pub damaged: usize,
     /// Octets of content.
@@ -152,6 +155,7 @@ impl Metrics {
             refused_sessions: Counter::default(),
             spool: Family::default(),
             spool_octets: Gauge::default(),
+            resting: Gauge::default(),
             reloads: Family::default(),
         };
         for alarm in Alarm::ALL {
@@ -184,6 +188,11 @@ impl Metrics {
         );
         registry.register("spool_deliveries", "Deliveries in the spool", self.spool.clone());
         registry.register("spool_octets", "Content in the spool", self.spool_octets.clone());
+        registry.register(
+            "resting",
+            "Hosts, domains and hand-offs left alone after failures in a row",
+            self.resting.clone(),
+        );
         registry.register("reloads", "Reloads of the configuration", self.reloads.clone());
     }
 
@@ -233,6 +242,11 @@ impl Metrics {
         self.refused_sessions.inc();
     }
 
+    /// So many hosts, domains and hand-offs rest now.
+    pub fn resting(&self, count: usize) {
+        self.resting.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
     /// Counts a reload.
     pub fn reload(&self, result: Reload) {
         let result = match result {
@@ -249,6 +263,7 @@ impl Metrics {
             ("waiting", spool.waiting),
             ("attempting", spool.attempting),
             ("held", spool.held),
+            ("poison", spool.poison),
             ("damaged", spool.damaged),
         ];
         for (state, count) in states {
@@ -283,6 +298,7 @@ mod tests {
         record.duration_ms = 250;
         metrics.attempt(&record);
         metrics.alarm(Alarm::SharedKey);
+        metrics.resting(2);
         let open = metrics.session(Listener::Federation);
         let text = metrics.text(SpoolGauges { waiting: 3, octets: 77, ..SpoolGauges::default() });
         for line in [
@@ -295,6 +311,7 @@ mod tests {
             "sluis_sessions{listener=\"federation\"} 1",
             "sluis_spool_deliveries{state=\"waiting\"} 3",
             "sluis_spool_octets 77",
+            "sluis_resting 2",
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line} not in\n{text}");
         }

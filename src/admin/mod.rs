@@ -27,7 +27,8 @@ pub use client::{ControlClient, ControlError};
 pub use metrics::{Alarm, Listener, Metrics, OpenSession, Reload, SpoolGauges};
 pub use observe::Observer;
 pub use operations::{
-    ContentStream, Health, KeyStatus, Operations, ReloadRefusal, Reloaded, Status, SubmitRefusal, Submitted,
+    ContentStream, Health, KeyStatus, Operations, ReloadRefusal, Reloaded, Resting, Status, SubmitRefusal,
+    Submitted,
 };
 pub use redact::Redactor;
 

@@ -69,6 +69,26 @@ pub struct Status {
     pub keys: Vec<KeyStatus>,
     /// Settings in force that weaken protection.
     pub weakened: Vec<String>,
+    /// What failed so often that it is left alone until its next probe (SMTP-027).
+    #[serde(default)]
+    pub resting: Vec<Resting>,
+}
+
+/// A host, domain or hand-off that failed several times in a row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resting {
+    /// Which, as `host nta.b.nl`.
+    pub what: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Failures in a row.
+    pub failures: u32,
+    /// The last of them.
+    pub reason: Reason,
+    /// When one delivery tries it again; earlier if it makes contact itself, or DNS changes.
+    pub next_probe: Timestamp,
+    /// Deliveries that wait for it without an attempt.
+    pub waiting: usize,
 }
 
 /// One of the node's keys.
@@ -154,6 +174,7 @@ impl From<Counts> for SpoolGauges {
             waiting: counts.waiting,
             attempting: counts.attempting,
             held: counts.held,
+            poison: counts.poison,
             damaged: counts.damaged,
             octets: counts.octets,
         }

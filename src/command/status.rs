@@ -39,6 +39,21 @@ fn describe(status: &Status) -> String {
     if spool.damaged > 0 {
         let _ = writeln!(text, "damaged    {} records could not be read at start", spool.damaged);
     }
+    if spool.poison > 0 {
+        let _ = writeln!(
+            text,
+            "set aside  {} deliveries that stopped the node or a worker twice; see `sluis spool list --state held`, then \
+             release or return them",
+            spool.poison
+        );
+    }
+    for row in &status.resting {
+        let _ = writeln!(
+            text,
+            "rests      {}: {} failures since {}, last {}; next probe {}; {} deliveries wait",
+            row.what, row.failures, row.since, row.reason, row.next_probe, row.waiting
+        );
+    }
     for key in &status.keys {
         let _ = writeln!(text, "key        {} {}, until {}", key.kind, key.spki, key.not_after);
     }

@@ -179,12 +179,25 @@ limits! {
     links_per_peer: Count, 1, 8, 100,
         "Outbound links at once to one peer, so that a slow one does not take all.";
 
+    messages_to_peer_per_minute: PerMinute, 1, 1200, 600_000,
+        "Messages we offer to one peer per minute; what is over waits. LIM-008; the default is what a peer takes by default.";
+    attempt_seconds: Seconds, 30 * MINUTE, 2 * HOUR, 6 * HOUR,
+        "One attempt in all; beyond it the worker counts as stalled. SPOOL-043; default: an hour of content and every step's limit.";
+    host_failures: Count, 2, 5, 100,
+        "Failures of a host in a row before it rests. SMTP-027.";
+    probe_first_seconds: Seconds, 1, MINUTE, 30 * MINUTE,
+        "Rest of a host before its first probe; it doubles from there. SMTP-027.";
+    probe_longest_seconds: Seconds, 1, 5 * MINUTE, HOUR,
+        "Longest rest between two probes of a host; a probe costs one connection. SMTP-027.";
+
     retry_first_seconds: Seconds, 1, MINUTE, 30 * MINUTE,
         "Wait before the second attempt; it doubles from there. SPOOL-009.";
     retry_longest_seconds: Seconds, 1, 30 * MINUTE, 4 * HOUR,
         "Longest wait between two attempts. SPOOL-009.";
     return_seconds: Seconds, 10, DAY, DAY,
         "Age at which an undelivered message is returned. Ceiling: NTA 7516 6.1.3 (SPOOL-010).";
+    repeat_window_seconds: Seconds, DAY, 2 * DAY, 7 * DAY,
+        "How long a message that a peer sends again is recognised. Floor: as long as peers try (SPOOL-010, SPOOL-042).";
     inline_octets: Octets, 4 * KIB, 256 * KIB, MIB,
         "Content up to this size is stored in the database, larger content in a file of its own (one flush less).";
     spool_cache_octets: Octets, MIB, 32 * MIB, GIB,

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::discovery::Trust;
 use crate::model::Level;
+use crate::spool::KeySource;
 
 /// A directory with keys and a root trust anchor; removed at the end.
 pub(crate) struct Bench {
@@ -256,6 +257,9 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("log addresses unknown", "addresses = \"clear\"", "addresses = \"all\""),
     ("control socket for everybody", "mode = \"0600\"", "mode = \"0666\""),
     ("control mode is no mode", "mode = \"0600\"", "mode = \"rw\""),
+    ("spool key in the spool", "[log]", "[spool]\nkey_file = \"state/spool/key\"\n\n[log]"),
+    ("spool key twice", "[log]", "[spool]\nkey_file = \"key\"\nkey_command = [\"key\"]\n\n[log]"),
+    ("spool key command is empty", "[log]", "[spool]\nkey_command = []\n\n[log]"),
     ("admin beyond loopback", "listen = \"127.0.0.1:9125\"", "listen = \"0.0.0.0:9125\""),
 ];
 
@@ -291,6 +295,7 @@ fn a_good_file_is_understood() {
     assert_eq!(config.limits.recipients, 200);
     assert_eq!(config.weakened(), ["lab.peer_port=2025", "lab.private_peer_addresses"]);
     assert_eq!(config.spool.dir, bench.dir.path().join("state/spool"));
+    assert_eq!(config.spool.key, KeySource::File(bench.dir.path().join("state/spool.key")));
     assert_eq!(config.control.mode, 0o600);
     assert_eq!(config.keys.identities(), std::slice::from_ref(&config.node.name));
     let record = "v=NTA7516-1;startdate=2026-01;enddate=2028-12;provider=A;ntamx=10 nta-a.a.example;ntamx=20 nta-b.a.example";

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::breaker::Breakers;
 use super::road::{Roads, own_addresses};
 use crate::config::{Config, HandOff};
 use crate::discovery::{Discovery, ResolverError};
@@ -21,11 +22,18 @@ use crate::world::World;
 pub(super) async fn roads(config: &Config, world: World) -> Result<Roads, ResolverError> {
     let discovery = Arc::new(Discovery::start(config.discovery.clone(), world.clone()).await?);
     let tls = ClientTls::new(KeyRing::new(config.keys.clone()));
-    Ok(roads_with(config, world, discovery, tls))
+    let breakers = Arc::new(Breakers::new(&config.limits));
+    Ok(roads_with(config, world, discovery, tls, breakers))
 }
 
 /// The same with a resolver and keys that exist already.
-pub(super) fn roads_with(config: &Config, world: World, discovery: Arc<Discovery>, tls: ClientTls) -> Roads {
+pub(super) fn roads_with(
+    config: &Config,
+    world: World,
+    discovery: Arc<Discovery>,
+    tls: ClientTls,
+    breakers: Arc<Breakers>,
+) -> Roads {
     let limits = &config.limits;
     let pool = PoolSettings { idle: seconds(limits.link_idle_seconds), ..PoolSettings::default() };
     Roads {
@@ -35,6 +43,7 @@ pub(super) fn roads_with(config: &Config, world: World, discovery: Arc<Discovery
         tls,
         client: ClientSettings { name: config.node.name.clone(), source: None, limits: steps(config) },
         pool: Arc::new(Pool::new(pool)),
+        breakers,
         port: config.peer_port(),
         hosts_max: count(limits.hosts_per_attempt),
         own_addresses: own_addresses(config),

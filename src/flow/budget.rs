@@ -1,13 +1,16 @@
-//! How much one client may ask of this node per minute (LIM-003).
+//! How much one client may ask of this node per minute, and how much we ask of one peer (LIM-003).
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
+use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use super::refusal::Refusal;
 use crate::config::Limits;
-use crate::model::{Digest, Reason};
+use crate::model::{Digest, DomainName, Reason};
+use crate::spool::Route;
 
 /// Whose budget: a proven client's by its key, everybody else's by network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,6 +35,7 @@ impl Account {
 pub(super) struct Budgets {
     sessions: DefaultKeyedRateLimiter<Account>,
     messages: DefaultKeyedRateLimiter<Account>,
+    outbound: DefaultKeyedRateLimiter<DomainName>,
 }
 
 impl Budgets {
@@ -40,6 +44,7 @@ impl Budgets {
         Self {
             sessions: RateLimiter::keyed(per_minute(limits.sessions_per_peer_per_minute)),
             messages: RateLimiter::keyed(per_minute(limits.messages_per_peer_per_minute)),
+            outbound: RateLimiter::keyed(per_minute(limits.messages_to_peer_per_minute)),
         }
     }
 
@@ -53,10 +58,20 @@ impl Budgets {
         Self::spend(&self.messages, account, "messages")
     }
 
+    /// One more message to another provider.
+    ///
+    /// # Errors
+    /// Not before so long.
+    pub(super) fn outbound(&self, route: &Route) -> Result<(), Duration> {
+        let Route::Federation(domain) = route else { return Ok(()) };
+        self.outbound.check_key(domain).map_err(|early| early.wait_time_from(DefaultClock::default().now()))
+    }
+
     /// Forgets accounts that are full again. Called from a timer, so that memory does not grow with strangers.
     pub(super) fn tidy(&self) {
         self.sessions.retain_recent();
         self.messages.retain_recent();
+        self.outbound.retain_recent();
     }
 
     fn spend(
@@ -91,5 +106,20 @@ mod tests {
         assert!(budgets.message(b).is_ok(), "another client is not slowed");
         assert_eq!(b, Account::of("2001:db8::ffff".parse().unwrap()), "one network, one budget");
         assert_ne!(b, Account::of("2001:db8:0:1::1".parse().unwrap()));
+    }
+
+    /// Proves: +LIM-008 -LIM-008
+    #[test]
+    fn each_peer_gets_so_much_a_minute_and_the_rest_waits() {
+        let limits = Limits { messages_to_peer_per_minute: 2, ..Limits::default() };
+        let budgets = Budgets::new(&limits);
+        let (b, c) = (Route::Federation("b.nl".parse().unwrap()), Route::Federation("c.nl".parse().unwrap()));
+        assert!(budgets.outbound(&b).is_ok() && budgets.outbound(&b).is_ok());
+        let wait = budgets.outbound(&b).unwrap_err();
+        assert!(wait > Duration::from_secs(20) && wait <= Duration::from_secs(30), "{wait:?}");
+        assert!(budgets.outbound(&c).is_ok(), "another peer is not slowed");
+        for _ in 0..9 {
+            assert!(budgets.outbound(&Route::Environment).is_ok(), "our own house has no budget");
+        }
     }
 }

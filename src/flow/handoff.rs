@@ -1,5 +1,6 @@
 //! Mail into our own environment, or into its fallback.
 
+use super::breaker::Post;
 use super::disposition::Ends;
 use super::node::Node;
 use super::refusal::Refusal;
@@ -7,6 +8,7 @@ use crate::handoff::deliver::headers::rewrite;
 use crate::handoff::deliver::{Environment, Handover, Outgoing, Verdict};
 use crate::model::{DecisionRecord, Direction, HostFacts, Reason};
 use crate::spool::{Attempt, Fate, Note, SpoolError};
+use crate::transport::smtp::dialogue::Step;
 
 /// One attempt to hand a message off, from its intent (on disk already) to its end.
 ///
@@ -32,6 +34,7 @@ pub(super) async fn hand_off(
                 host.step = handover.step.map(str::to_owned);
                 host.detail.clone_from(&handover.detail);
             }
+            watch(node, &attempt, &handover);
             enter(&handover, &environment.describe(), node, &mut ends);
             ends.conclude(&mut record);
         }
@@ -61,6 +64,26 @@ async fn go(
     let outgoing =
         Outgoing { envelope: &envelope, content: rewritten.content, size: rewritten.size, unique: &unique };
     environment.deliver(outgoing).await.map_err(|error| Refusal::new(error.reason(), error.to_string()))
+}
+
+/// Lets the breakers know whether the environment was there.
+fn watch(node: &Node, attempt: &Attempt, handover: &Handover) {
+    let (breakers, route, now) = (&node.inner.breakers, attempt.route(), node.inner.world.now());
+    let post = Post::of(route);
+    let nobody = handover.recipients.iter().all(|answer| answer.verdict == Verdict::Later);
+    if nobody && handover.step.is_some_and(before_mail) {
+        let random = node.inner.world.random.next();
+        breakers.failed(&post, route, Reason::EnvironmentTemporary, now, random);
+        breakers.no_link(route, &[], Reason::EnvironmentTemporary, now, random);
+    } else {
+        breakers.reached(&post, route);
+    }
+}
+
+/// Whether a dialogue that broke off in this step had not come to any message.
+fn before_mail(step: &str) -> bool {
+    use Step::{Connect, Greeting, Handshake, Hello, HelloSecured, Starttls};
+    [Connect, Greeting, Hello, Starttls, Handshake, HelloSecured].iter().any(|early| early.as_str() == step)
 }
 
 fn enter(handover: &Handover, host: &str, node: &Node, ends: &mut Ends) {

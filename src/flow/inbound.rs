@@ -17,7 +17,7 @@ use crate::model::{
     Address, AttemptId, Direction, DomainName, Envelope, Level, Reason, Recipient, ReversePath,
 };
 use crate::policy::Client;
-use crate::spool::{Accepted, Arrival, Draft, NewMessage, Origin, Route};
+use crate::spool::{Arrival, Arrived, Draft, Imprint, NewMessage, Origin, Repeated, Route};
 use crate::transport::smtp::Reply;
 use crate::transport::smtp::command::Mail;
 use crate::transport::smtp::server::{Content, Gate, SecuredSession};
@@ -71,6 +71,7 @@ impl Gate for PeerGate {
         let live = self.node.live();
         let knock = knock(&self.node, &live.policy, session).await;
         self.node.watch_key(&knock);
+        self.node.inner.breakers.contact(knock.names(), self.node.inner.world.now());
         knock
     }
 
@@ -213,7 +214,8 @@ impl Content for Receiving {
             message.accept(draft, proven, &mut ledger).await
         };
         match ended.await {
-            Ok(accepted) => Ok(accepted_reply(&accepted)),
+            Ok(Arrived::New(accepted)) => Ok(accepted_reply(&accepted)),
+            Ok(Arrived::Again(repeated)) => Ok(repeated_reply(&repeated)),
             Err(refusal) => Err(ledger.refuse(&refusal)),
         }
     }
@@ -340,8 +342,8 @@ impl Message<'_> {
         Ok(judged.results)
     }
 
-    /// Stores the message. Only after this there is anything to acknowledge.
-    async fn accept(&self, draft: Draft, proven: Proven, ledger: &mut Ledger) -> Result<Accepted, Refusal> {
+    /// Stores the message, unless it is stored already. Only after this there is anything to acknowledge.
+    async fn accept(&self, draft: Draft, proven: Proven, ledger: &mut Ledger) -> Result<Arrived, Refusal> {
         let domain = &self.header.from_domain;
         let record = &mut ledger.record;
         record.assurance = Some(proven.level());
@@ -349,14 +351,18 @@ impl Message<'_> {
         record.size = Some(draft.size());
         record.message = Some(draft.message());
         record.trust.get_or_insert_default().from_domain = Some(domain.clone());
+        let imprint = Imprint::new(proven.level(), domain, draft.received_digest(), self.envelope);
         let arrival = self.arrival(&proven, domain, record.attempt);
         let routes = vec![(Route::Environment, (0..self.envelope.recipients.len()).collect())];
         let record = Some(ledger.accept());
         let message =
             NewMessage { envelope: self.envelope.clone(), routes, arrival, origin: Origin::Peer, record };
-        let accepted = draft.accept(message).await.inspect_err(|_| ledger.reopen())?;
+        let arrived = draft.accept_once(message, imprint).await.inspect_err(|_| ledger.reopen())?;
+        if let Arrived::Again(repeated) = &arrived {
+            repeated.enter(&mut ledger.record);
+        }
         self.node.inner.observer.attempt_ended(&ledger.record);
-        Ok(accepted)
+        Ok(arrived)
     }
 
     /// What the hand-off needs to know, and tell.
@@ -381,6 +387,11 @@ impl Message<'_> {
             handoff_fields: vec![results.into_pair(), assurance.into_pair()],
         }
     }
+}
+
+/// The reply to a repetition: positive, because the first one was, with the identifier that one got (SPOOL-042).
+fn repeated_reply(repeated: &Repeated) -> Reply {
+    Reply::sanitised(250, (2, 0, 0), &format!("accepted before as {}", repeated.first()))
 }
 
 /// On what the level of a message rests.

@@ -22,6 +22,7 @@
 //! RFC 5321 sections 4.5.4 and 6; `spec/04-identity.md` to `spec/07-handoff.md`.
 
 mod assemble;
+mod breaker;
 mod budget;
 mod conclude;
 mod disposition;
@@ -38,6 +39,7 @@ mod outbound;
 mod refusal;
 mod reload;
 mod road;
+mod shares;
 mod standing;
 mod submission;
 mod worker;

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::breaker::Breakers;
 use super::budget::Budgets;
 use super::inbound::PeerGate;
 use super::keywatch::KeyWatch;
@@ -68,6 +69,7 @@ pub(super) struct Inner {
     pub(super) keys: Arc<KeyRing>,
     pub(super) judge: Judge,
     pub(super) budgets: Budgets,
+    pub(super) breakers: Arc<Breakers>,
     pub(super) keywatch: KeyWatch,
     pub(super) started: Timestamp,
     pub(super) server_settings: Arc<ArcSwap<Settings>>,
@@ -106,7 +108,8 @@ impl Node {
         let keys = KeyRing::new(config.keys.clone());
         let server_settings = Arc::new(ArcSwap::from_pointee(assemble::server_settings(&config)));
         let budgets = Budgets::new(&config.limits);
-        let live = Live::new(config, &world, &discovery, &keys)?;
+        let breakers = Arc::new(Breakers::new(&config.limits));
+        let live = Live::new(config, &world, &discovery, &keys, &breakers)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 started: world.now(),
@@ -117,6 +120,7 @@ impl Node {
                 keys,
                 judge,
                 budgets,
+                breakers,
                 keywatch: KeyWatch::default(),
                 server_settings,
                 stop: CancellationToken::new(),
@@ -216,9 +220,11 @@ impl Live {
         world: &World,
         discovery: &Arc<Discovery>,
         keys: &Arc<KeyRing>,
+        breakers: &Arc<Breakers>,
     ) -> Result<Self, SetupError> {
         let tls = ClientTls::new(Arc::clone(keys));
-        let roads = assemble::roads_with(&config, world.clone(), Arc::clone(discovery), tls);
+        let (discovery, breakers) = (Arc::clone(discovery), Arc::clone(breakers));
+        let roads = assemble::roads_with(&config, world.clone(), discovery, tls, breakers);
         let environment = assemble::environment(&config.environment, &config, keys, world)?;
         let fallback = match &config.fallback {
             Some(fallback) => Some(assemble::environment(fallback, &config, keys, world)?),

@@ -9,13 +9,13 @@ use super::refusal::Refusal;
 use super::reload;
 use super::submission::Order;
 use crate::admin::{
-    ContentStream, Health, KeyStatus, Observer, Operations, ReloadRefusal, Reloaded, Status, SubmitRefusal,
-    Submitted,
+    ContentStream, Health, KeyStatus, Observer, Operations, ReloadRefusal, Reloaded, Resting, Status,
+    SubmitRefusal, Submitted,
 };
 use crate::config::{Client, Config};
 use crate::model::{Address, Direction, Envelope, Reason};
 use crate::policy::consequence;
-use crate::spool::{Accepted, Spool};
+use crate::spool::{Accepted, Route, Spool};
 use crate::transport::smtp::data::Chunks;
 
 #[async_trait]
@@ -41,6 +41,7 @@ impl Operations for Node {
             health: self.health(),
             keys: keys.keys().iter().map(|key| key_status(key.certificate())).collect(),
             weakened: config.weakened(),
+            resting: self.resting(),
         }
     }
 
@@ -77,6 +78,16 @@ impl Operations for Node {
 
     async fn reload(&self) -> Result<Reloaded, ReloadRefusal> {
         reload::reload(self).await
+    }
+}
+
+impl Node {
+    fn resting(&self) -> Vec<Resting> {
+        let count = |(row, routes): (Resting, Vec<Route>)| {
+            let waiting = routes.iter().map(|route| self.inner.spool.queued(route)).sum();
+            Resting { waiting, ..row }
+        };
+        self.inner.breakers.resting().into_iter().map(count).collect()
     }
 }
 

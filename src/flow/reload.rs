@@ -18,9 +18,10 @@ pub(super) async fn reload(node: &Node) -> Result<Reloaded, ReloadRefusal> {
     // A record published a minute ago must be seen.
     node.inner.discovery.forget();
     let reloaded = judgement::judge(&old.config, &new, node.inner.discovery.as_ref()).await?;
-    let live =
-        Live::new(keep_fixed(&old.config, new), &node.inner.world, &node.inner.discovery, &node.inner.keys)
-            .map_err(|error| refused(error.to_string()))?;
+    let inner = &node.inner;
+    let config = keep_fixed(&old.config, new);
+    let live = Live::new(config, &inner.world, &inner.discovery, &inner.keys, &inner.breakers)
+        .map_err(|error| refused(error.to_string()))?;
     node.replace(live);
     Ok(reloaded)
 }

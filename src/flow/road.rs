@@ -6,11 +6,13 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::breaker::{Breakers, Post};
 use super::refusal::Refusal;
 use crate::config::{Config, Identity};
 use crate::discovery::{Candidate, Discovery, Federation, Finding, Host, Trace};
-use crate::model::{DecisionRecord, DomainName, HostFacts, PolicyFacts, Reason};
+use crate::model::{DecisionRecord, Digest, DomainName, HostFacts, PolicyFacts, Reason};
 use crate::policy::{Policy, Terms};
+use crate::spool::Route;
 use crate::transport::smtp::client::{ClientSettings, LinkKey, Pool, Session, connect};
 use crate::transport::tls::{
     Authorities, ClientJudgement, ClientRule, ClientTls, Pins, Presented, judge_client,
@@ -31,6 +33,8 @@ pub struct Roads {
     pub client: ClientSettings,
     /// Links kept open.
     pub pool: Arc<Pool>,
+    /// Which hosts are worth a try.
+    pub breakers: Arc<Breakers>,
     /// Port of peers.
     pub port: u16,
     /// Hosts tried in one attempt (SMTP-024).
@@ -51,7 +55,10 @@ pub struct Reached {
 
 /// The hosts still to be tried.
 pub struct Road {
+    route: Route,
     hosts: VecDeque<Host>,
+    /// All of them, as the breakers know them.
+    posts: Vec<Post>,
     terms: Terms,
     failure: Option<Refusal>,
 }
@@ -68,12 +75,27 @@ impl Roads {
         let finding = self.discovery.federation(domain, &mut trace).await;
         record.discovery = finding.facts();
         record.discovery.dns = trace.into_facts();
+        let route = Route::Federation(domain.clone());
         match finding {
             Finding::Federated(federation) => Ok(self.road(&federation, record)),
-            Finding::NotFederated { reason, detail } | Finding::Temporary { reason, detail } => {
+            Finding::NotFederated { reason, detail } => {
+                self.breakers.answered(&[Post::of(&route)], &route);
+                Err(Refusal::new(reason, detail))
+            }
+            Finding::Temporary { reason, detail } => {
+                self.failed(&Post::of(&route), &route, reason);
+                self.no_link(&route, &[], reason);
                 Err(Refusal::new(reason, detail))
             }
         }
+    }
+
+    fn failed(&self, post: &Post, route: &Route, reason: Reason) {
+        self.breakers.failed(post, route, reason, self.world.now(), self.world.random.next());
+    }
+
+    fn no_link(&self, route: &Route, hosts: &[Post], reason: Reason) {
+        self.breakers.no_link(route, hosts, reason, self.world.now(), self.world.random.next());
     }
 
     fn road(&self, federation: &Federation, record: &mut DecisionRecord) -> Road {
@@ -85,8 +107,9 @@ impl Roads {
             peer: terms.peer.as_ref().map(|peer| peer.name.clone()),
             weakened: self.policy.weakened().to_vec(),
         };
-        let hosts = federation.hosts.iter().take(self.hosts_max).cloned().collect();
-        Road { hosts, terms, failure: None }
+        let hosts: VecDeque<_> = federation.hosts.iter().take(self.hosts_max).cloned().collect();
+        let posts = hosts.iter().map(|host| Post::Host(host.name.clone())).collect();
+        Road { route: Route::Federation(federation.domain.clone()), hosts, posts, terms, failure: None }
     }
 
     /// Opens (or finds open) a link to the next host that meets the terms.
@@ -95,22 +118,85 @@ impl Roads {
     /// No host is left; the first one's failure, since that is the host that should have served.
     pub async fn next(&self, road: &mut Road, record: &mut DecisionRecord) -> Result<Reached, Refusal> {
         while let Some(host) = road.hosts.pop_front() {
-            let mut trace = Trace::new();
-            let candidate = self.candidate(&host, &mut trace).await;
-            record.discovery.dns.extend(trace.into_facts());
-            let failure = match candidate {
-                Ok(candidate) => match self.reach(&candidate, &road.terms, record).await {
-                    Ok(reached) => return Ok(reached),
-                    Err(failure) => failure,
+            let post = Post::Host(host.name.clone());
+            let failure = match self.breakers.ask(&post, &road.route, self.world.now()) {
+                Ok(()) => match self.host(&host, &road.terms, record).await {
+                    Ok(reached) => {
+                        self.breakers.reached(&post, &road.route);
+                        return Ok(reached);
+                    }
+                    Err(failure) => {
+                        self.blame(post, &road.route, failure.reason);
+                        failure
+                    }
                 },
-                Err(failure) => {
-                    record.hosts.push(passed_over(&host, &failure));
-                    failure
+                Err(resting) => {
+                    record.hosts.push(passed_over(&host, &resting));
+                    resting
                 }
             };
             road.failure.get_or_insert(failure);
         }
-        Err(road.failure.clone().unwrap_or_else(|| Refusal::new(Reason::NoHosts, "no host is left")))
+        let failure = road.failure.clone();
+        let failure = failure.unwrap_or_else(|| Refusal::new(Reason::NoHosts, "no host is left"));
+        self.no_link(&road.route, &road.posts, failure.reason);
+        Err(failure)
+    }
+
+    /// One host: its addresses and keys, and a link to it.
+    async fn host(
+        &self,
+        host: &Host,
+        terms: &Terms,
+        record: &mut DecisionRecord,
+    ) -> Result<Reached, Refusal> {
+        let mut trace = Trace::new();
+        let candidate = self.candidate(host, &mut trace).await;
+        record.discovery.dns.extend(trace.into_facts());
+        match candidate {
+            Ok(candidate) => self.reach(&candidate, terms, record).await,
+            Err(failure) => {
+                record.hosts.push(passed_over(host, &failure));
+                Err(failure)
+            }
+        }
+    }
+
+    /// Who is to rest for a failure: the host, or, where it answers and only this domain's terms are not met, the domain.
+    fn blame(&self, post: Post, route: &Route, reason: Reason) {
+        match reason {
+            Reason::ClientCertificateNotRequested | Reason::PinMismatch => {
+                self.breakers.answered(&[post], route);
+                self.failed(&Post::of(route), route, reason);
+            }
+            _ => self.failed(&post, route, reason),
+        }
+    }
+
+    /// What DNS says about a domain, its hosts and their keys, as a digest: two that differ mean that something changed.
+    /// `None` when some of it cannot be believed now.
+    pub(super) async fn print(&self, domain: &DomainName) -> Option<Digest> {
+        let mut trace = Trace::new();
+        let federation = match self.discovery.federation(domain, &mut trace).await {
+            Finding::Federated(federation) => federation,
+            Finding::NotFederated { reason, .. } => return Some(Digest::of(reason.as_str().as_bytes())),
+            Finding::Temporary { .. } => return None,
+        };
+        let mut lines = Vec::new();
+        for host in &federation.hosts {
+            let said = match self.discovery.candidate(host, self.port, &mut trace).await {
+                Ok(mut candidate) => {
+                    candidate.addresses.sort_unstable();
+                    format!("{:?} {:?}", candidate.addresses, candidate.tlsa.get())
+                }
+                Err(problem) if is_doubt(problem.reason) => return None,
+                Err(problem) => problem.reason.to_string(),
+            };
+            lines.push(format!("{} {} {said}", host.name, host.preference));
+        }
+        // Hosts of equal preference come in any order.
+        lines.sort_unstable();
+        Some(Digest::of(lines.join("\n").as_bytes()))
     }
 
     /// As far as DNS goes: every host with its addresses and keys, no connection.
@@ -234,6 +320,19 @@ impl Roads {
             }
         }
     }
+}
+
+/// Whether DNS gave nothing that can be believed.
+const fn is_doubt(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::DnsBogus
+            | Reason::DnsServfail
+            | Reason::DnsTimeout
+            | Reason::DnsRefused
+            | Reason::DnsRootKey
+            | Reason::DnsAliasChain
+    )
 }
 
 fn passed_over(host: &Host, failure: &Refusal) -> HostFacts {

@@ -1,19 +1,20 @@
 //! The clockwork: takes what is due from the spool, and keeps a bound on how much is under way.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::disposition::Ends;
 use super::node::Node;
 use super::refusal::Refusal;
+use super::shares::{Share, Shares};
 use super::{handoff, outbound};
-use crate::model::{DecisionRecord, Direction, Reason};
-use crate::spool::{Attempt, Claim, Due, Route, SpoolError};
+use crate::model::{DecisionRecord, DeliveryId, Direction, DomainName, Reason};
+use crate::spool::{Admission, Attempt, Claim, Due, Leash, Route, SpoolError};
 
 /// How many claims are looked at in one round.
 const ROUND: usize = 256;
@@ -21,40 +22,165 @@ const ROUND: usize = 256;
 const TIDY: Duration = Duration::from_secs(10);
 /// How often decision records past their time are removed.
 const PRUNE_SECONDS: i64 = 3600;
+/// How long one suspect is alone: what kills, kills at once, and a slow peer must not stop the rest.
+const ALONE: Duration = Duration::from_secs(5);
+/// How long all suspects together keep everything else waiting after a start.
+const TRIALS: Duration = Duration::from_secs(60);
 
 /// Works until `stop`, then waits for what is under way.
 pub(super) async fn work(node: Node, stop: CancellationToken) {
-    let slots = Slots::new(&node);
+    let shares = Shares::new(&node.live().config.limits);
     let mut running = JoinSet::new();
     let mut pruned = None;
+    try_suspects(&node, &shares, &mut running, &stop).await;
     while !stop.is_cancelled() && node.inner.spool.health().is_ok() {
-        while running.try_join_next().is_some() {}
-        let due = node.inner.spool.take_due_with(node.inner.world.now(), ROUND, |route| slots.take(route));
-        for (claim, slot) in due {
-            let node = node.clone();
-            running.spawn(async move {
-                if let Err(error) = attempt(&node, claim).await {
-                    tracing::error!(%error, "an attempt could not be recorded");
-                }
-                drop(slot);
-            });
+        while let Some(ended) = running.try_join_next() {
+            reap(ended);
+        }
+        hear(&node);
+        let now = node.inner.world.now();
+        let admit = |route: &Route, due| admit(&node, &shares, route, due, now);
+        for (claim, share) in node.inner.spool.take_due_with(now, ROUND, admit) {
+            running.spawn(carry_out(node.clone(), claim, share));
+        }
+        for domain in node.inner.breakers.to_look_up(now) {
+            running.spawn(look_up(node.clone(), domain));
         }
         tokio::select! {
             () = stop.cancelled() => {}
             () = node.inner.spool.changed() => {}
+            () = node.inner.breakers.changed() => {}
             () = tokio::time::sleep(nap(&node)) => {}
-            Some(_) = running.join_next(), if !running.is_empty() => {}
+            Some(ended) = running.join_next(), if !running.is_empty() => reap(ended),
         }
         node.inner.budgets.tidy();
         let now = node.inner.world.now();
+        node.inner.breakers.tidy(now);
         if pruned.is_none_or(|at| now.duration_since(at).as_secs() >= PRUNE_SECONDS) {
             pruned = Some(now);
             running.spawn(prune(node.clone()));
         }
         node.live().roads.pool.sweep().await;
     }
-    while running.join_next().await.is_some() {}
+    // What does not end in time is broken off; nobody is blamed for that.
+    let patience = Duration::from_secs(node.live().config.limits.stop_seconds);
+    let ended = timeout(patience, async { while running.join_next().await.is_some() {} }).await;
+    if ended.is_err() {
+        tracing::warn!(attempts = running.len(), "broken off: they did not end within stop_seconds");
+        running.shutdown().await;
+    }
     node.live().roads.pool.clear().await;
+}
+
+/// Tries, one by one and with nothing beside it, what was under way when the node last stopped without being told to: if it
+/// stops again, it is clear because of which (SPOOL-044).
+async fn try_suspects(node: &Node, shares: &Shares, running: &mut JoinSet<()>, stop: &CancellationToken) {
+    let mut suspects = node.inner.spool.suspects();
+    if suspects.is_empty() {
+        return;
+    }
+    tracing::warn!(
+        deliveries = suspects.len(),
+        "under way when the node stopped: tried alone, before all others"
+    );
+    // In another order at each start, so that slow ones do not always stand in front of the guilty one.
+    suspects.sort_by_cached_key(|_| node.inner.world.random.next());
+    let end = Instant::now() + TRIALS;
+    for delivery in suspects {
+        if stop.is_cancelled() || Instant::now() >= end {
+            return;
+        }
+        let Some(claim) = node.inner.spool.claim(delivery) else { continue };
+        let Some(share) = shares.take(claim.route(), claim.due()) else { continue };
+        let (over, ended) = oneshot::channel::<()>();
+        let node = node.clone();
+        running.spawn(async move {
+            carry_out(node, claim, share).await;
+            // Also when it is dropped on the way.
+            drop(over);
+        });
+        let _either_way_the_next = timeout(ALONE, ended).await;
+    }
+}
+
+/// The end of a task.
+fn reap(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a worker stopped; its delivery is tried once more, and held if that happens again");
+    }
+}
+
+/// Passes on what the breakers have learned about routes.
+fn hear(node: &Node) {
+    for (route, back) in node.inner.breakers.news() {
+        if back {
+            node.inner.spool.hasten(&route);
+        } else {
+            node.inner.spool.reopen(&route);
+        }
+    }
+    node.inner.observer.metrics().resting(node.inner.breakers.count());
+}
+
+/// Whether what is due on a route may go: there is a slot, the peer's budget is not spent, and somebody may be there.
+fn admit(node: &Node, shares: &Shares, route: &Route, due: Due, now: Timestamp) -> Admission<Share> {
+    let Some(share) = shares.take(route, due) else { return Admission::Busy };
+    if due == Due::Attempt {
+        if let Err(wait) = node.inner.budgets.outbound(route) {
+            return Admission::NotBefore(now + wait);
+        }
+        if let Err(until) = node.inner.breakers.may_try(route, now) {
+            return Admission::NotBefore(until);
+        }
+    }
+    Admission::Yes(share)
+}
+
+async fn carry_out(node: Node, claim: Claim, share: Share) {
+    let underway = Underway { node: node.clone(), route: claim.route().clone() };
+    let (delivery, leash) = (claim.delivery(), claim.leash());
+    let limit = Duration::from_secs(node.live().config.limits.attempt_seconds);
+    supervise(limit, delivery, &leash, attempt(&node, claim)).await;
+    drop((underway, share));
+}
+
+/// Sees an attempt to its end. One that takes longer than every limit of its steps together has stalled: it is broken off,
+/// and that counts against its delivery as a panic does (SPOOL-043).
+async fn supervise(
+    limit: Duration,
+    delivery: DeliveryId,
+    leash: &Leash,
+    attempt: impl Future<Output = Result<(), SpoolError>>,
+) {
+    tokio::pin!(attempt);
+    match timeout(limit, &mut attempt).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%delivery, %error, "an attempt could not be recorded"),
+        Err(_) => {
+            leash.blame();
+            tracing::error!(%delivery, "an attempt stalled; it is tried once more, and held if that happens again");
+        }
+    }
+}
+
+/// An attempt, until it ends in whatever way.
+struct Underway {
+    node: Node,
+    route: Route,
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.node.inner.breakers.release(&self.route);
+    }
+}
+
+/// Looks whether DNS says something new about a domain whose hosts all rest.
+async fn look_up(node: Node, domain: DomainName) {
+    let print = node.live().roads.print(&domain).await;
+    node.inner.breakers.looked_up(&domain, print, node.inner.world.now());
 }
 
 async fn prune(node: Node) {
@@ -62,6 +188,9 @@ async fn prune(node: Node) {
         Ok(0) => {}
         Ok(records) => tracing::info!(records, "removed decision records past their time"),
         Err(error) => tracing::warn!(%error, "decision records past their time could not be removed"),
+    }
+    if let Err(error) = node.inner.spool.prune_seen().await {
+        tracing::warn!(%error, "acceptances past their time could not be forgotten");
     }
 }
 
@@ -113,31 +242,6 @@ async fn give_up(node: &Node, attempt: Attempt, reason: Reason) -> Result<(), Sp
     node.conclude(attempt, record, ends).await
 }
 
-/// A bound on all attempts, and one on those of each route, so that a dead peer does not take every slot.
-struct Slots {
-    all: Arc<Semaphore>,
-    each: usize,
-    routes: Mutex<HashMap<Route, Arc<Semaphore>>>,
-}
-
-impl Slots {
-    fn new(node: &Node) -> Self {
-        let limits = &node.live().config.limits;
-        let count = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX >> 4);
-        Self {
-            all: Arc::new(Semaphore::new(count(limits.links))),
-            each: count(limits.links_per_peer),
-            routes: Mutex::default(),
-        }
-    }
-
-    fn take(&self, route: &Route) -> Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
-        let all = Arc::clone(&self.all).try_acquire_owned().ok()?;
-        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        // Routes with nothing under way hold no state worth keeping.
-        routes.retain(|_, slots| slots.available_permits() < self.each);
-        let slots = routes.entry(route.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.each)));
-        let own = Arc::clone(slots).try_acquire_owned().ok()?;
-        Some((all, own))
-    }
-}
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;

@@ -87,6 +87,8 @@ reasons! {
     ConnectFailed = "connect_failed",
     /// The host took too long to connect or to answer.
     PeerTimeout = "peer_timeout",
+    /// The host failed several times in a row and is left alone until its next probe.
+    HostResting = "host_resting",
     /// The host offers no STARTTLS, or refused it.
     StarttlsAbsent = "starttls_absent",
     /// The host sent data in the clear after agreeing to STARTTLS.

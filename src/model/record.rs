@@ -119,6 +119,8 @@ pub enum Outcome {
     Partial,
     /// Inbound and submission: this node answers for the message now.
     Accepted,
+    /// Inbound: the message was accepted before and is sent again; nothing of this copy was kept.
+    Repeated,
     /// To be tried again.
     Later,
     /// Given up; the sender is told.

@@ -122,6 +122,7 @@ pub const fn consequence(reason: Reason) -> Consequence {
         | Reason::TlsaUnusable
         | Reason::ConnectFailed
         | Reason::PeerTimeout
+        | Reason::HostResting
         | Reason::StarttlsAbsent
         | Reason::StarttlsInjection
         | Reason::TlsHandshake
@@ -216,6 +217,7 @@ const fn host_unfit(reason: Reason) -> Consequence {
         Reason::TlsaUnusable => ("DANE-003", "4.7.5"),
         Reason::ConnectFailed => ("SMTP-024", "4.4.1"),
         Reason::PeerTimeout => ("SMTP-022", "4.4.2"),
+        Reason::HostResting => ("SMTP-027", "4.4.1"),
         Reason::StarttlsAbsent => ("SMTP-004", "4.7.10"),
         Reason::StarttlsInjection => ("SMTP-003", "4.7.5"),
         Reason::TlsHandshake => ("TLS-001", "4.7.5"),

@@ -1,5 +1,8 @@
 //! An attempt: its intent is on disk before its first packet, its end in the same commit as its decision record.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use jiff::Timestamp;
 
 use crate::model::{
@@ -14,9 +17,48 @@ use super::{
     Accepted, Arrival, Draft, Due, Fate, NewMessage, Note, Origin, Phase, Retry, Route, Spool, SpoolError,
 };
 
-/// After this many attempts in a row whose end nobody knows, a delivery is held: the message itself may stop the node
-/// (attack class T29).
-const UNKNOWN_MAX: u32 = 5;
+/// After this many attempts in a row that stopped the node or their worker, a delivery is held: the message itself is the
+/// likely cause (attack class T29).
+const UNKNOWN_MAX: u32 = 2;
+
+/// Whose fault it can be that nobody knows how an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// The node stopped while this attempt, and no other, was under way.
+    Alone,
+    /// The node stopped while several were under way: each is a suspect, none is convicted.
+    Among,
+    /// Its own worker stopped or stalled, and the node went on.
+    Worker,
+    /// The node was told to stop, or could not record the end.
+    Nobody,
+}
+
+impl Blame {
+    const fn detail(self) -> &'static str {
+        match self {
+            Self::Alone => "the node stopped during it, and no other was under way",
+            Self::Among => "the node stopped during it and others",
+            Self::Worker => "its worker stopped or stalled",
+            Self::Nobody => "it was broken off",
+        }
+    }
+}
+
+/// A hold on an attempt from outside: whoever sees it stall says so here before dropping it.
+#[derive(Clone, Debug, Default)]
+pub struct Leash(Arc<AtomicBool>);
+
+impl Leash {
+    /// The attempt is to blame for being dropped without an end.
+    pub fn blame(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn blamed(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// A delivery that is due and that nobody else will get until this is dropped.
 #[must_use = "a claim that is dropped leaves the delivery due"]
@@ -25,9 +67,16 @@ pub struct Claim {
     pub(super) delivery: DeliveryId,
     pub(super) route: Route,
     pub(super) due: Due,
+    pub(super) leash: Leash,
 }
 
 impl Claim {
+    /// A hold on the attempt that will be made of this claim.
+    #[must_use]
+    pub fn leash(&self) -> Leash {
+        self.leash.clone()
+    }
+
     /// Which delivery.
     #[must_use]
     pub const fn delivery(&self) -> DeliveryId {
@@ -66,8 +115,8 @@ pub struct Pending {
 
 /// An attempt under way. Its intent is on stable storage (SPOOL-006).
 ///
-/// Dropped without [`Attempt::finish`] (a worker that stopped), it is recorded as `unknown` and the delivery waits for its
-/// next try.
+/// Dropped without [`Attempt::finish`], it is recorded as `unknown` and the delivery waits for its next try. In a panic, or
+/// after [`Leash::blame`], that counts against the delivery (SPOOL-014).
 #[must_use = "an attempt has an end"]
 pub struct Attempt {
     spool: Spool,
@@ -83,6 +132,7 @@ pub struct Attempt {
     facts: ContentFacts,
     accepted: Timestamp,
     pending: Vec<Pending>,
+    leash: Leash,
     open: bool,
 }
 
@@ -265,10 +315,12 @@ impl Drop for Attempt {
             let (delivery, attempt) = (self.delivery, self.id);
             let (now, random, retry) =
                 (self.spool.world().now(), self.spool.world().random.next(), self.spool.settings().retry);
+            let guilty = std::thread::panicking() || self.leash.blamed();
+            let blame = if guilty { Blame::Worker } else { Blame::Nobody };
             self.spool.change_later(move |tables| {
                 let stored = tables.delivery(delivery)?;
                 if matches!(stored.state, State::Attempting { attempt: current, .. } if current == attempt) {
-                    abandon(tables, delivery, stored, now, retry, random)?;
+                    abandon(tables, delivery, stored, blame, now, retry, random)?;
                 }
                 Ok(())
             });
@@ -394,6 +446,7 @@ pub(super) async fn begin(claim: Claim) -> Result<Attempt, SpoolError> {
         tracing::error!(delivery = %delivery_id, %error, "left alone");
         spool.set_aside(delivery_id);
     }
+    let leash = claim.leash.clone();
     drop(claim);
     let (delivery, message) = begun?;
     let pending = delivery
@@ -419,15 +472,18 @@ pub(super) async fn begin(claim: Claim) -> Result<Attempt, SpoolError> {
         facts: ContentFacts { size: message.size, digest: message.content_digest },
         accepted: message.accepted,
         pending,
+        leash,
         open: true,
     })
 }
 
-/// Records that nobody knows how an attempt ended, and lets the delivery wait for its next try (SPOOL-006).
+/// Records that nobody knows how an attempt ended, and lets the delivery wait for its next try (SPOOL-006). After a stop of
+/// the node that is at once: what may have been the cause is tried before anything else (SPOOL-044).
 pub(super) fn abandon(
     tables: &mut Tables<'_>,
     id: DeliveryId,
     mut delivery: StoredDelivery,
+    blame: Blame,
     now: Timestamp,
     retry: Retry,
     random: u64,
@@ -441,15 +497,27 @@ pub(super) fn abandon(
     record.message = Some(id.message);
     record.outcome = Outcome::Unknown;
     record.reason = Some(Reason::AttemptUnknown);
-    record.detail = Some(format!("attempt {} of delivery {id} has no recorded end", delivery.tries));
+    let what = blame.detail();
+    record.detail = Some(format!("attempt {} of delivery {id} has no recorded end: {what}", delivery.tries));
     // Nobody knows, so the cautious answer: the other side may have all of it.
     record.content_left = crate::model::ContentLeft::Possibly;
-    delivery.unknown += 1;
+    delivery.unknown = match blame {
+        Blame::Alone | Blame::Worker => delivery.unknown.saturating_add(1),
+        Blame::Among => delivery.unknown.max(1),
+        Blame::Nobody => delivery.unknown,
+    };
+    let due = match blame {
+        Blame::Alone | Blame::Among => now,
+        Blame::Worker | Blame::Nobody => retry.next_try(delivery.accepted, now, delivery.tries, None, random),
+    };
     delivery.state = if delivery.unknown >= UNKNOWN_MAX {
-        tracing::error!(delivery = %id, "held: the node stopped during {UNKNOWN_MAX} attempts in a row");
+        tracing::error!(
+            delivery = %id,
+            "set aside: {UNKNOWN_MAX} attempts in a row stopped the node or their worker; look at it with `sluis spool show`, \
+             then `release` or `return` it"
+        );
         State::Held { by: Hold::Poison }
     } else {
-        let due = retry.next_try(delivery.accepted, now, delivery.tries, None, random);
         State::Waiting { due, aim }
     };
     tables.put_record(&record)?;

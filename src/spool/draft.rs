@@ -1,5 +1,6 @@
 //! A message on its way in, and the one instant of acceptance.
 
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::model::{DecisionRecord, DeliveryId, Digest, Envelope, Hasher, MessageId};
@@ -7,6 +8,7 @@ use crate::model::{DecisionRecord, DeliveryId, Digest, Envelope, Hasher, Message
 use super::committer::Room;
 use super::disk::{BodyFile, is_full};
 use super::seal::{ContentKey, Sealer, sealed_size};
+use super::seen::{Arrived, Imprint, insert_once};
 use super::stored::{Aim, Body, State, StoredDelivery, StoredMessage, StoredRecipient};
 use super::tables::Tables;
 use super::{Arrival, Fate, Origin, Route, Spool, SpoolError};
@@ -233,6 +235,18 @@ impl Draft {
         spool.change(staged.room(), move |tables| staged.insert(tables)).await
     }
 
+    /// As [`Draft::accept`], unless a message with the same imprint was accepted within [`super::Settings::repeat_window`]:
+    /// then nothing of this copy is kept, and its record is stored with that outcome (SPOOL-042).
+    ///
+    /// # Errors
+    /// As [`Draft::accept`].
+    pub async fn accept_once(self, message: NewMessage, imprint: Imprint) -> Result<Arrived, SpoolError> {
+        let spool = self.spool.clone();
+        let window = spool.settings().repeat_window;
+        let staged = self.stage(message).await?;
+        spool.change(staged.room(), move |tables| insert_once(staged, imprint, window, tables)).await
+    }
+
     /// Everything but the commit.
     pub(super) async fn stage(mut self, message: NewMessage) -> Result<Staged, SpoolError> {
         self.usable()?;
@@ -366,6 +380,14 @@ impl Staged {
             octets: self.stored.size,
             inline: self.inline.as_ref().map_or(0, |content| content.len() as u64),
         }
+    }
+
+    pub(super) const fn accepted(&self) -> Timestamp {
+        self.stored.accepted
+    }
+
+    pub(super) fn take_record(&mut self) -> Option<DecisionRecord> {
+        self.record.take()
     }
 
     /// Puts the message into the transaction. The caller gets the proof only after the commit.

@@ -17,6 +17,7 @@ use tokio::io::AsyncReadExt;
 use crate::model::MessageId;
 
 use super::disk::{CONTENT_DIR, DATABASE, make_directory, open_private, sync_directory};
+use super::seen::{SEEN, SEEN_AT};
 use super::stored::Body;
 use super::tables::{
     CONTENT, DELIVERIES, KEYS, KEYS_COPY, MESSAGES, META, RECORDS, RECORDS_OF, Snapshot, message_of,
@@ -222,6 +223,8 @@ fn copy_tables(
     copy(from, to, KEYS_COPY, |_| true)?;
     copy(from, to, RECORDS, |_| true)?;
     copy(from, to, RECORDS_OF, |_| true)?;
+    copy(from, to, SEEN, |_| true)?;
+    copy(from, to, SEEN_AT, |_| true)?;
     copy(from, to, CONTENT, |key| keep(MessageId::from_bytes(**key)))?;
     copy(from, to, DELIVERIES, |key| keep(message_of(key)))?;
     copy(from, to, MESSAGES, |key| keep(MessageId::from_bytes(**key)))

@@ -14,7 +14,7 @@
 //! state        content file   record   after a crash
 //! draft        perhaps        no       file removed: nobody was told we have it
 //! waiting      perhaps        yes      waits
-//! attempting   perhaps        yes      attempt recorded as unknown, waits
+//! attempting   perhaps        yes      attempt recorded as unknown; a suspect, tried again alone
 //! settled      perhaps        no       file removed; the decision records remain
 //! ```
 //!
@@ -43,6 +43,7 @@ mod operate;
 mod recover;
 mod schedule;
 mod seal;
+mod seen;
 mod store;
 mod stored;
 mod tables;
@@ -62,8 +63,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::model::{AttemptId, DecisionRecord, DeliveryId, MessageId};
 use crate::world::World;
 
-pub use attempt::{Attempt, AttemptEnd, Claim, ContentFacts, Finished, Pending, RecipientEnd};
-pub use board::Due;
+pub use attempt::{Attempt, AttemptEnd, Claim, ContentFacts, Finished, Leash, Pending, RecipientEnd};
+pub use board::{Admission, Due};
 pub use content::Content;
 pub use disk::Disk;
 pub use draft::{Accepted, Draft, NewMessage};
@@ -72,6 +73,7 @@ pub use maintain::{BackedUp, Scrubbed};
 pub use operate::{DeliveryView, Filter, MessageView, RecipientView};
 pub use schedule::{EXPIRY_MAX, Retry};
 pub use seal::{KeySource, MasterKeys};
+pub use seen::{Arrived, Imprint, REPEAT_WINDOW, Repeated};
 pub use stored::{Arrival, Fate, Hold, Note, Origin, Phase, Route};
 
 use committer::{Job, Room};
@@ -105,6 +107,8 @@ pub struct Settings {
     pub retry: Retry,
     /// How long decision records are kept. Default `None`: until somebody decides.
     pub record_retention: Option<Duration>,
+    /// How long a message that a peer sends again is recognised. Default [`REPEAT_WINDOW`].
+    pub repeat_window: Duration,
 }
 
 impl Settings {
@@ -121,6 +125,7 @@ impl Settings {
             content_octets_max: None,
             retry: Retry::default(),
             record_retention: None,
+            repeat_window: REPEAT_WINDOW,
         }
     }
 }
@@ -138,6 +143,9 @@ pub struct Counts {
     pub attempting: usize,
     /// Deliveries that are held.
     pub held: usize,
+    /// Those among them that stopped the node or a worker twice (SPOOL-014).
+    #[serde(default)]
+    pub poison: usize,
     /// Messages and deliveries whose records turned out to be damaged. They are left alone.
     pub damaged: usize,
 }
@@ -258,26 +266,61 @@ impl Spool {
         self.inner.store.board().next_due()
     }
 
-    /// Claims up to `limit` deliveries that are due at `now`, the longest due first. Nobody else gets them until the claim
-    /// is dropped or its attempt is over.
+    /// Claims up to `limit` deliveries that are due at `now`: of each route in turn, the longest due first. Nobody else gets
+    /// them until the claim is dropped or its attempt is over.
     pub fn take_due(&self, now: Timestamp, limit: usize) -> Vec<Claim> {
-        self.take_due_with(now, limit, |_| Some(())).into_iter().map(|(claim, ())| claim).collect()
+        let all = self.take_due_with(now, limit, |_, _| Admission::Yes(()));
+        all.into_iter().map(|(claim, ())| claim).collect()
     }
 
-    /// As [`Spool::take_due`], for those whose route is admitted: `admit` gives what an attempt on that route needs, such as
-    /// a slot of its peer. A route it refuses is passed over, so that a peer that takes nothing does not keep others
-    /// waiting behind its mail. It must not call the spool.
+    /// As [`Spool::take_due`], for those that `admit` lets go: it gives what the attempt needs, such as a slot of its peer. A
+    /// route it refuses is passed over, so that a peer that takes nothing does not keep others waiting behind its mail;
+    /// what is to be returned is asked about apart from what is to be tried. It must not call the spool.
     pub fn take_due_with<T>(
         &self,
         now: Timestamp,
         limit: usize,
-        admit: impl FnMut(&Route) -> Option<T>,
+        admit: impl FnMut(&Route, Due) -> Admission<T>,
     ) -> Vec<(Claim, T)> {
         let taken = self.inner.store.board().take_due(now, limit, admit);
         let claim = |(delivery, route, due, admitted)| {
-            (Claim { spool: self.clone(), delivery, route, due }, admitted)
+            (Claim { spool: self.clone(), delivery, route, due, leash: Leash::default() }, admitted)
         };
         taken.into_iter().map(claim).collect()
+    }
+
+    /// What was under way when the node last stopped without being told to, and may be the cause: to be tried alone, before
+    /// anything else (SPOOL-044). Answers once.
+    #[must_use]
+    pub fn suspects(&self) -> Vec<DeliveryId> {
+        std::mem::take(&mut self.inner.store.board().suspects)
+    }
+
+    /// Claims one delivery, if it is due and nobody has it.
+    #[must_use]
+    pub fn claim(&self, delivery: DeliveryId) -> Option<Claim> {
+        let (route, due) = self.inner.store.board().claim(delivery, self.world().now())?;
+        Some(Claim { spool: self.clone(), delivery, route, due, leash: Leash::default() })
+    }
+
+    /// Has a route asked about again that [`Admission::NotBefore`] closed.
+    pub fn reopen(&self, route: &Route) {
+        self.inner.store.board().reopen(route);
+        self.inner.store.news.notify_one();
+    }
+
+    /// The other side of a route is back: everything that waits for its next try there is due now. In memory only; after a
+    /// restart the stored times count again.
+    pub fn hasten(&self, route: &Route) {
+        let now = self.world().now();
+        self.inner.store.board().hasten(route, now);
+        self.inner.store.news.notify_one();
+    }
+
+    /// How many deliveries of a route wait, held ones included.
+    #[must_use]
+    pub fn queued(&self, route: &Route) -> usize {
+        self.inner.store.board().queued(route)
     }
 
     /// Waits until something in the spool has changed since the last call: [`Spool::next_due`] may be earlier now. One

@@ -14,7 +14,7 @@ use super::disk::Bodies;
 use super::seal::{MasterKeys, Vault};
 use super::stored::{Body, Hold, State, StoredDelivery};
 use super::tables::{Snapshot, Tables, prepare};
-use super::{Settings, SpoolError, attempt};
+use super::{Phase, Settings, SpoolError, attempt};
 
 /// A store in which no attempt is under way.
 pub(super) struct Recovered {
@@ -38,6 +38,9 @@ pub(super) fn recover(
     let lost = clear_bodies(bodies, &found.with_file)?;
     let changed = mend(database, &vault, &found.deliveries, &lost, settings, world)?;
     for (id, delivery) in found.deliveries.into_iter().chain(changed) {
+        if delivery.unknown > 0 && delivery.phase() == Phase::Waiting {
+            found.board.suspects.push(id);
+        }
         found.board.put(id, &delivery);
     }
     Ok(Recovered { board: found.board, vault })
@@ -118,11 +121,15 @@ fn mend(
     transaction.set_quick_repair(true);
     let mut tables = Tables::open(&transaction, vault)?;
     let mut changed = Vec::new();
+    let under_way = |delivery: &StoredDelivery| matches!(delivery.state, State::Attempting { .. });
+    let alone = deliveries.iter().filter(|(_, delivery)| under_way(delivery)).take(2).count() == 1;
+    let blame = if alone { attempt::Blame::Alone } else { attempt::Blame::Among };
     for (id, delivery) in deliveries {
-        if matches!(delivery.state, State::Attempting { .. }) {
+        if under_way(delivery) {
             tracing::warn!(delivery = %id, "the node stopped during an attempt; its end is unknown");
             let random = world.random.next();
-            attempt::abandon(&mut tables, *id, delivery.clone(), world.now(), settings.retry, random)?;
+            let (now, retry) = (world.now(), settings.retry);
+            attempt::abandon(&mut tables, *id, delivery.clone(), blame, now, retry, random)?;
             changed.push((*id, tables.delivery(*id)?));
         }
         if lost.contains(&id.message) && !delivery.phase().is_settled() {

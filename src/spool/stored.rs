@@ -181,8 +181,8 @@ pub enum Hold {
     Operator,
     /// The spool: its content is damaged or gone.
     Damaged,
-    /// The spool: the node stopped during several attempts in a row, so the message itself may be the cause (attack
-    /// class T29).
+    /// The spool: two attempts in a row stopped the node or their worker, so the message itself is the likely cause
+    /// (attack class T29).
     Poison,
 }
 

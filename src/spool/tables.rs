@@ -11,6 +11,7 @@ use crate::model::{AttemptId, DecisionRecord, DeliveryId, MessageId};
 use super::SpoolError;
 use super::board::Effect;
 use super::seal::{MasterKeys, Opened, Place, SealedKey, Vault};
+use super::seen::SeenTables;
 use super::stored::{
     Body, FORMAT, StoredDelivery, StoredMessage, decode, delivery_key, delivery_of_key, encode,
 };
@@ -118,7 +119,8 @@ pub(super) struct Tables<'txn> {
     deliveries: Table<'txn, Key18, Octets>,
     records: Table<'txn, Key16, Octets>,
     records_of: Table<'txn, Key32, ()>,
-    vault: &'txn Vault,
+    pub(super) vault: &'txn Vault,
+    pub(super) seen: SeenTables<'txn>,
     pub(super) effects: Vec<Effect>,
 }
 
@@ -131,6 +133,7 @@ impl<'txn> Tables<'txn> {
             deliveries: transaction.open_table(DELIVERIES)?,
             records: transaction.open_table(RECORDS)?,
             records_of: transaction.open_table(RECORDS_OF)?,
+            seen: SeenTables::open(transaction)?,
             effects: Vec::new(),
         })
     }

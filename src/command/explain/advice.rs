@@ -42,6 +42,7 @@ pub(super) const fn of(reason: Reason) -> Advice {
         | Reason::TlsaUnusable => of_host_in_dns(reason),
         Reason::ConnectFailed
         | Reason::PeerTimeout
+        | Reason::HostResting
         | Reason::StarttlsAbsent
         | Reason::StarttlsInjection
         | Reason::TlsHandshake
@@ -197,6 +198,11 @@ const fn of_link(reason: Reason) -> Advice {
         Reason::ConnectFailed | Reason::PeerTimeout => advice(
             "The host is known and its key too, but nobody answers there.",
             "Check that this machine may connect out to port 25. If it may, the other server is down; the message waits.",
+        ),
+        Reason::HostResting => advice(
+            "The host failed several times in a row, so the running node leaves it alone and tries one message at a time.",
+            "Look at `sluis status` for what it failed with, and tell the other provider. Mail for it is due as soon as it is \
+             back.",
         ),
         Reason::StarttlsAbsent => advice(
             "The server offers no encryption, or somebody on the path took the offer out. Nothing is sent in clear.",

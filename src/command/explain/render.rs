@@ -49,7 +49,12 @@ fn verdict(address: &str, record: &DecisionRecord) -> String {
         Outcome::Returned | Outcome::Refused => {
             format!("No. A message to {address} can't be sent through the federation. {}", sentence(record))
         }
-        Outcome::Unknown | Outcome::Delivered | Outcome::Partial | Outcome::Accepted | Outcome::Abandoned => {
+        Outcome::Unknown
+        | Outcome::Delivered
+        | Outcome::Partial
+        | Outcome::Accepted
+        | Outcome::Repeated
+        | Outcome::Abandoned => {
             format!(
                 "{address}: attempt {} ended as {:?}. {}",
                 record.attempt,

@@ -268,6 +268,7 @@ impl Check<'_, '_> {
                 expiry: Duration::from_secs(limits.return_seconds),
             },
             record_retention: Some(Duration::from_secs(limits.record_days * DAY_SECONDS)),
+            repeat_window: Duration::from_secs(limits.repeat_window_seconds),
         }
     }
 

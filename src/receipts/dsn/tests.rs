@@ -199,7 +199,8 @@ async fn t30_there_is_no_report_to_the_null_sender() {
     let dir = tempfile::tempdir().unwrap();
     let world = World { clock: ManualClock::at(now()), random: SeededRandom::new(1) };
     let spool =
-        Spool::open(Settings { reserve_octets: 0, ..Settings::at(dir.path().join("spool")) }, world.clone()).unwrap();
+        Spool::open(Settings { reserve_octets: 0, ..Settings::at(dir.path().join("spool")) }, world.clone())
+            .unwrap();
     let (node, from) = ("nta-a.a.nl".parse().unwrap(), "postmaster@a.nl".parse().unwrap());
     let null = Envelope { sender: ReversePath::Null, ..envelope("piet@b.nl") };
     let subjects = vec![subject(&null.recipients[0])];

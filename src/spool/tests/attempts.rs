@@ -24,29 +24,7 @@ async fn an_attempt_is_on_disk_before_its_first_packet_and_unknown_after_a_cut()
     assert_eq!(records[0].content_left, ContentLeft::Possibly);
     let view = &spool.message(accepted.message()).await.unwrap().deliveries[0];
     assert_eq!((view.phase, view.tries), (Phase::Waiting, 1));
-    assert!(spool.take_due(world.now(), 1).is_empty(), "it waits its interval");
-    clock.advance(72_000);
-    assert_eq!(begin(&spool).await.number(), 2);
-}
-
-/// Proves: -SPOOL-006 +SPOOL-014 -SPOOL-014
-#[tokio::test]
-async fn t29_a_message_that_stops_the_node_again_and_again_is_held() {
-    let mut disk = PowerDisk::default();
-    let (world, clock) = world();
-    let mut spool = open(&disk, &world);
-    accept(&spool, one_recipient(), b"x").await.unwrap();
-    for round in 0..5 {
-        assert_eq!(spool.counts().held, 0, "round {round}");
-        let _attempt = begin(&spool).await;
-        disk = disk.after_cut(round);
-        spool = open(&disk, &world);
-        clock.advance(3_600_000);
-    }
-    assert_eq!(spool.counts().held, 1);
-    assert!(spool.take_due(world.now(), 1).is_empty());
-    let listed = spool.list(Filter { phase: Some(Phase::Held), ..Filter::default() }).await.unwrap();
-    assert_eq!(listed[0].held_by, Some(Hold::Poison));
+    assert_eq!(begin(&spool).await.number(), 2, "it is tried at once");
 }
 
 /// Proves: +SPOOL-006
@@ -298,9 +276,9 @@ async fn t34_a_route_that_is_busy_does_not_keep_others_waiting() {
     let other = NewMessage { routes: vec![(federation("c.nl"), vec![0])], ..one_recipient() };
     accept(&spool, other, b"x").await.unwrap();
     let mut asked = 0;
-    let taken = spool.take_due_with(world.now(), 2, |route| {
+    let taken = spool.take_due_with(world.now(), 2, |route, _| {
         asked += 1;
-        (*route == federation("c.nl")).then_some("slot")
+        if *route == federation("c.nl") { Admission::Yes("slot") } else { Admission::Busy }
     });
     assert_eq!(
         taken.iter().map(|(claim, slot)| (claim.route().clone(), *slot)).collect::<Vec<_>>(),

@@ -6,7 +6,10 @@ mod at_rest;
 mod attempts;
 mod crash;
 mod maintain;
+mod poison;
 mod power;
+mod queues;
+mod seen;
 
 use std::sync::Arc;
 
