@@ -18,6 +18,7 @@ mod locate;
 mod message;
 mod node;
 pub mod once;
+pub mod post;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
