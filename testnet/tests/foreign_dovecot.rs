@@ -13,10 +13,15 @@ fn anna() -> Mailbox {
     Mailbox { address: "anna@a.nl".into(), password: "geheim".into() }
 }
 
-/// The message without the header fields that Dovecot adds on top, which are known by name.
-fn without_dovecots_own(message: &[u8]) -> &[u8] {
+/// The message without the header fields that Dovecot adds on top, which are known by name. It leaves `Delivered-To` out when
+/// the message is for several, so as not to tell one of the others.
+fn without_dovecots_own(message: &[u8], recipients: usize) -> &[u8] {
     let mut rest = message;
-    for name in ["Return-Path:", "Delivered-To:", "Received:"] {
+    let own: &[&str] = match recipients {
+        1 => &["Return-Path:", "Delivered-To:", "Received:"],
+        _ => &["Return-Path:", "Received:"],
+    };
+    for name in own {
         assert!(
             rest.starts_with(name.as_bytes()),
             "{name} expected on top of {}",
@@ -69,9 +74,10 @@ fn every_letter_goes_in_by_lmtp_and_comes_out_by_imap_octet_for_octet() {
                 problems.push(format!("{}: {}", case.name, reply.text));
                 continue;
             }
-            for recipient in to {
+            for recipient in &to {
                 let stored = dovecot.fetch(&mailbox(recipient))?;
-                if !matches!(stored.as_slice(), [one] if without_dovecots_own(one) == letter.expected()) {
+                if !matches!(stored.as_slice(), [one] if without_dovecots_own(one, to.len()) == letter.expected())
+                {
                     problems.push(format!("{}: another message, or not one, for {recipient}", case.name));
                 }
             }
