@@ -259,7 +259,7 @@ fn read(node: &NodeProcess, key: &str) -> Result<u64, Failure> {
     octets_of(&status, key).ok_or_else(|| none(key))
 }
 
-/// `VmRSS:	   14712 kB`: the unit is fixed, and means KiB.
+/// `VmRSS:  14712 kB`: the unit is fixed, and means KiB.
 fn octets_of(status: &str, key: &str) -> Option<u64> {
     let value = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
     value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1_024)
