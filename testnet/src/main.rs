@@ -23,6 +23,8 @@ enum Command {
     List(command::list::Arguments),
     /// Serve the signed DNS tree of a topology in the foreground, and print its trust anchor.
     Dns(command::dns::Arguments),
+    /// Measure the node, and hold what was measured to its limits.
+    Bench(command::bench::Arguments),
 }
 
 #[tokio::main]
@@ -32,6 +34,7 @@ async fn main() -> ExitCode {
         Command::Up(arguments) => command::up::run(arguments).await,
         Command::List(arguments) => command::list::run(&arguments),
         Command::Dns(arguments) => command::dns::run(arguments).await,
+        Command::Bench(arguments) => command::bench::run(arguments).await,
     };
     result.unwrap_or_else(|failure| {
         eprintln!("testnet: {failure}");

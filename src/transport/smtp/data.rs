@@ -15,16 +15,16 @@ pub const LINE_OCTETS_MAX: usize = 998;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ContentFault {
     /// A CR that no LF follows.
-    #[error("SMTP-007 the content has a CR without LF")]
+    #[error("the content has a CR without LF")]
     BareCr,
     /// An LF that no CR precedes.
-    #[error("SMTP-007 the content has an LF without CR")]
+    #[error("the content has an LF without CR")]
     BareLf,
     /// A NUL octet.
-    #[error("SMTP-007 the content has a NUL octet")]
+    #[error("the content has a NUL octet")]
     Nul,
     /// A line over 998 octets.
-    #[error("SMTP-008 the content has a line of more than 998 octets")]
+    #[error("the content has a line of more than 998 octets")]
     LineTooLong,
 }
 
@@ -41,7 +41,16 @@ impl ContentFault {
     /// The refusal, given after the true end of the content.
     #[must_use]
     pub fn reply(self) -> Reply {
-        Reply::sanitised(550, (5, 6, 0), &self.to_string())
+        // With the reason word, by which the record finds it too (REC-002).
+        let text = format!("{} {}: {self}", self.requirement(), self.reason());
+        Reply::sanitised(550, (5, 6, 0), &text)
+    }
+
+    const fn requirement(self) -> &'static str {
+        match self {
+            Self::BareCr | Self::BareLf | Self::Nul => "SMTP-007",
+            Self::LineTooLong => "SMTP-008",
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! One file per subcommand, and how they fail.
 
+pub mod bench;
 pub mod dns;
 pub mod list;
+mod terminal;
 pub mod up;
 
 use std::path::{Path, PathBuf};

@@ -311,7 +311,7 @@ impl ClientCertVerifier for Anybody {
 mod tests {
     use super::*;
     use crate::loopback::Prefix;
-    use crate::net::client::{Call, connect};
+    use crate::net::client::{Call, Carriage, Envelope, connect};
     use crate::topology::Topology;
 
     /// A plan in which provider `b` behaves in this manner.
@@ -335,7 +335,10 @@ mod tests {
         for identity in [None, Some(&plan.providers[0].certificate)] {
             let mut client = connect(&call(&plan, identity)).await.unwrap();
             assert_eq!(client.keywords(), ["8BITMIME"]);
-            let offered = client.offer("a@a.nl", "b@b.nl", b".x\r\n").await.unwrap();
+            let offered = client
+                .offer(&Envelope::plain("a@a.nl", "b@b.nl", b".x\r\n"), b".x\r\n", Carriage::Data)
+                .await
+                .unwrap();
             assert_eq!((offered.step, offered.reply.code), ("content", 250));
         }
         assert!(fake.was_offered_mail());

@@ -11,13 +11,14 @@
 //! [`NetError`]: something on this machine is in the way, or the node did not start. Verdicts are no errors: see
 //! [`once`].
 
-mod client;
-mod expect;
+pub mod client;
+pub mod expect;
 mod fake;
 mod locate;
 mod message;
 mod node;
 pub mod once;
+pub mod post;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -217,6 +218,11 @@ impl Net {
     #[must_use]
     pub fn node(&self, id: &str) -> Option<&NodeProcess> {
         self.provider(id)?.node()
+    }
+
+    /// As [`Self::node`], to stop it and start it again.
+    pub fn node_mut(&mut self, id: &str) -> Option<&mut NodeProcess> {
+        self.nodes_mut().find(|(placed, _)| placed.provider.id == id).map(|(_, node)| node)
     }
 
     /// A node that has ended by itself, with how and what it printed. There should be none.

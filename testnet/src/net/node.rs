@@ -56,20 +56,7 @@ impl NodeProcess {
         let config = home.join("sluis.toml");
         std::fs::write(&config, text).map_err(NetError::machine("writing the configuration"))?;
         let log = home.join("log");
-        let printed = std::fs::File::create(&log).map_err(NetError::machine("a log file"))?;
-        let also = printed.try_clone().map_err(NetError::machine("a log file"))?;
-        let child = Command::new(program)
-            .arg("run")
-            .arg("--config")
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(printed)
-            .stderr(also)
-            // Out of the terminal's group: an interrupt there is for us, and we end the nodes in order.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(NetError::machine(format!("starting {}", program.display())))?;
+        let child = spawn(program, &config, &log)?;
         let smtp_port = plan.topology.smtp_port;
         let mut ready: Vec<_> = placed.hosts.iter().map(|(_, ip)| SocketAddr::new(*ip, smtp_port)).collect();
         ready.push(submission);
@@ -83,6 +70,16 @@ impl NodeProcess {
             submission,
             child,
         })
+    }
+
+    /// Starts it again after [`Self::stop`], with the configuration file as it is now, and waits until it answers. Its log
+    /// goes on.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn start_again(&mut self) -> Result<(), NetError> {
+        self.child = spawn(&self.program, &self.config, &self.log)?;
+        self.wait_ready().await
     }
 
     /// Waits until all its listeners accept connections.
@@ -115,15 +112,24 @@ impl NodeProcess {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Asks it to stop, waits, and kills it if it takes too long.
-    pub(super) async fn stop(&mut self) {
+    /// Asks it to stop, and goes on.
+    pub fn ask_to_stop(&self) {
         let id = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        // Neither fails unless it has ended by itself.
+        // Fails only if it has ended by itself.
         if let Some(id) = id {
             let _ = kill_process(id, Signal::TERM);
         }
-        if timeout(TO_STOP, self.child.wait()).await.is_err() {
-            let _ = self.child.kill().await;
+    }
+
+    /// Asks it to stop, waits, and kills it if it takes too long. Says how it ended by itself, if it did.
+    pub async fn stop(&mut self) -> Option<ExitStatus> {
+        self.ask_to_stop();
+        match timeout(TO_STOP, self.child.wait()).await {
+            Ok(status) => status.ok(),
+            Err(_) => {
+                let _ = self.child.kill().await;
+                None
+            }
         }
     }
 
@@ -239,6 +245,24 @@ impl NodeProcess {
         };
         within_a_minute(format!("the {direction} record of a refusal"), search).await
     }
+
+    /// Waits until it has nothing left to deliver.
+    ///
+    /// # Errors
+    /// It still has within a minute.
+    pub async fn settled(&self) -> Result<(), NetError> {
+        let search = async {
+            let mut looks = looks();
+            loop {
+                looks.tick().await;
+                let listed = self.ask(&["spool", "list"]).await?;
+                if listed["deliveries"].as_array().is_some_and(Vec::is_empty) {
+                    return Ok(());
+                }
+            }
+        };
+        within_a_minute(format!("an empty spool of provider {}", self.provider), search).await
+    }
 }
 
 async fn within_a_minute<T>(
@@ -253,6 +277,25 @@ fn looks() -> tokio::time::Interval {
     let mut looks = interval(LOOK_AGAIN);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     looks
+}
+
+/// Starts the program. What it prints is added to the log.
+fn spawn(program: &Path, config: &Path, log: &Path) -> Result<Child, NetError> {
+    let printed = std::fs::OpenOptions::new().create(true).append(true).open(log);
+    let printed = printed.map_err(NetError::machine("a log file"))?;
+    let also = printed.try_clone().map_err(NetError::machine("a log file"))?;
+    Command::new(program)
+        .arg("run")
+        .arg("--config")
+        .arg(config)
+        .stdin(Stdio::null())
+        .stdout(printed)
+        .stderr(also)
+        // Out of the terminal's group: an interrupt there is for us, and we end the nodes in order.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(NetError::machine(format!("starting {}", program.display())))
 }
 
 /// Name of the control socket within a provider's directory.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use super::client::{Call, Offered, connect};
+use super::client::{Call, Carriage, Envelope, Offered, connect};
 use super::expect::added_fields;
 use super::message::{Letter, write};
 use super::{Net, NetError, NodeProcess, Part, Provider};
@@ -122,7 +122,8 @@ impl Case<'_> {
         };
         let before = node.printed().len();
         let mut client = connect(&call).await?;
-        let offered = client.offer(&self.message.from, &self.message.to, &self.letter.content).await?;
+        let offered = client.offer(&self.envelope(), &self.letter.content, Carriage::Data).await?;
+        client.quit().await;
         let submitted = Timestamp::now();
         if offered.reply.code != 250 {
             self.refused(&offered);
@@ -181,7 +182,8 @@ impl Case<'_> {
         let before = gate.node().map_or(0, |node| node.printed().len());
         let mut client = connect(&call).await?;
         self.check_confirmation(client.keywords(), call.identity);
-        let offered = client.offer(&self.message.from, &self.message.to, &self.letter.content).await?;
+        let offered = client.offer(&self.envelope(), &self.letter.content, Carriage::Data).await?;
+        client.quit().await;
         if offered.reply.code != 250 {
             self.refused(&offered);
             if let Some(node) = gate.node() {
@@ -195,6 +197,10 @@ impl Case<'_> {
             return Ok(());
         }
         self.arrives(Timestamp::now()).await
+    }
+
+    fn envelope(&self) -> Envelope {
+        Envelope::plain(&self.message.from, &self.message.to, &self.letter.content)
     }
 
     fn problem(&mut self, what: String) {

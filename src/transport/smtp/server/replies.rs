@@ -54,7 +54,7 @@ pub(super) fn greeting(settings: &Settings) -> Reply {
 }
 
 pub(super) fn too_large(settings: &Settings) -> Reply {
-    let text = format!("SMTP-014 more than {} octets", settings.message_octets);
+    let text = format!("SMTP-014 message_too_large: more than {} octets", settings.message_octets);
     Reply::sanitised(552, (5, 3, 4), &text)
 }
 

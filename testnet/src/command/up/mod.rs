@@ -7,11 +7,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use testnet::net::{Build, Home, Net, locate, once};
 use testnet::topology::Topology;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::terminal::{Interrupts, Progress};
 use super::{Failure, print, topology};
 use report::Report;
 
@@ -101,63 +100,5 @@ async fn stay(net: &mut Net, json: bool, interrupts: &mut Interrupts) -> Result<
         if let Some(error) = net.ended() {
             return Err(error.into());
         }
-    }
-}
-
-/// What asks us to end: an interrupt from the terminal, its end, or `kill`.
-struct Interrupts {
-    signals: [Signal; 3],
-}
-
-impl Interrupts {
-    fn new() -> Result<Self, Failure> {
-        let listen = |kind| signal(kind).map_err(Failure::tool("listening for signals"));
-        Ok(Self {
-            signals: [
-                listen(SignalKind::interrupt())?,
-                listen(SignalKind::terminate())?,
-                listen(SignalKind::hangup())?,
-            ],
-        })
-    }
-
-    async fn next(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.signals;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    }
-}
-
-/// A line on standard error while something takes time; nothing if that is no terminal.
-struct Progress(ProgressBar);
-
-impl Progress {
-    fn new() -> Self {
-        let bar = ProgressBar::new_spinner();
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed:>4} {msg}") {
-            bar.set_style(style);
-        }
-        bar.enable_steady_tick(Duration::from_millis(120));
-        Self(bar)
-    }
-
-    fn say(&self, what: &str) {
-        self.0.set_message(what.to_owned());
-    }
-
-    /// Runs something that has a progress line of its own.
-    async fn suspended<T>(&self, work: impl AsyncFnOnce() -> T) -> T {
-        self.0.disable_steady_tick();
-        self.0.suspend(|| {});
-        let done = work().await;
-        self.0.enable_steady_tick(Duration::from_millis(120));
-        done
-    }
-
-    fn clear(&self) {
-        self.0.finish_and_clear();
     }
 }
