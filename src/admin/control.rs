@@ -186,6 +186,9 @@ async fn act(State(node): Node, UrlPath((id, action)): UrlPath<(String, Action)>
     };
     match done {
         Ok(()) => {
+            if matches!(action, Action::Retry | Action::Release) {
+                node.hurry(delivery);
+            }
             tracing::info!(%delivery, action = action.as_str(), "operator changed a delivery");
             Json(Acted { delivery, action }).into_response()
         }

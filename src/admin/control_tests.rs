@@ -57,6 +57,8 @@ impl Operations for Bare {
         &self.spool
     }
 
+    fn hurry(&self, _delivery: DeliveryId) {}
+
     async fn submit(
         &self,
         envelope: Envelope,

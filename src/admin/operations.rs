@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use super::{Observer, SpoolGauges};
-use crate::model::{Address, Digest, DomainName, Envelope, MessageId, Reason};
+use crate::model::{Address, DeliveryId, Digest, DomainName, Envelope, MessageId, Reason};
 use crate::spool::{Counts, Spool};
 
 /// A running node, as its operator sees it.
@@ -26,6 +26,9 @@ pub trait Operations: Send + Sync + 'static {
 
     /// The spool.
     fn spool(&self) -> &Spool;
+
+    /// An operator wants a delivery tried now: a host that rests is not waited for.
+    fn hurry(&self, delivery: DeliveryId);
 
     /// Accepts a message from the operator as if our platform had submitted it. Returns only after it is on stable
     /// storage (SPOOL-001).

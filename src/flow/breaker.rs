@@ -201,12 +201,13 @@ impl Breakers {
     }
 
     /// A link of `route` to `post` is there: both are in order, and so is every route that waited for either.
-    pub(super) fn reached(&self, post: &Post, route: &Route) {
-        self.answered(&[post.clone(), Post::of(route)], route);
+    pub(super) fn reached(&self, post: &Post, route: &Route, now: Timestamp) {
+        self.answered(&[post.clone(), Post::of(route)], route, now);
     }
 
-    /// `posts` are in order, as an attempt on `route` has found.
-    pub(super) fn answered(&self, posts: &[Post], route: &Route) {
+    /// `posts` are in order, as an attempt on `route` has found. Nothing is hurried for trouble that was over within the first
+    /// pause: a host that answers every other time would have all its mail tried all the time.
+    pub(super) fn answered(&self, posts: &[Post], route: &Route, now: Timestamp) {
         let mut state = self.lock();
         let mut routes = BTreeSet::new();
         if state.closed.remove(route).is_some() {
@@ -217,7 +218,10 @@ impl Breakers {
                 if trouble.rests_until.is_some() {
                     tracing::info!(what = %post, since = %trouble.since, "is back");
                 }
-                routes.extend(trouble.routes);
+                let lasted = now.duration_since(trouble.since).unsigned_abs();
+                if trouble.rests_until.is_some() || lasted >= self.retry.first {
+                    routes.extend(trouble.routes);
+                }
             }
         }
         for route in &routes {
@@ -293,6 +297,18 @@ impl Breakers {
             routes.extend(trouble.routes.iter().cloned());
         }
         self.tell(state, routes, true);
+    }
+
+    /// An operator wants `route` tried now: what rests there is probed.
+    pub(super) fn hurry(&self, route: &Route, now: Timestamp) {
+        let mut state = self.lock();
+        let State { posts, closed, .. } = &mut *state;
+        for post in closed.get(route).into_iter().flat_map(|closed| &closed.posts) {
+            if let Some(trouble) = posts.get_mut(post) {
+                trouble.hurry(now);
+            }
+        }
+        self.tell(state, BTreeSet::from([route.clone()]), false);
     }
 
     /// Closed domains that DNS is to be asked about again.

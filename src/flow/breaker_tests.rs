@@ -48,7 +48,7 @@ fn a_host_rests_after_failures_in_a_row_and_says_so() {
     fail(&breakers, &post, &route, 0);
     fail(&breakers, &post, &route, 1);
     // One success, and the count begins anew.
-    breakers.reached(&post, &route);
+    breakers.reached(&post, &route, at(2));
     fail(&breakers, &post, &route, 2);
     fail(&breakers, &post, &route, 3);
     assert!(breakers.ask(&post, &route, at(3)).is_ok());
@@ -86,7 +86,7 @@ fn a_closed_route_costs_no_attempt_but_one_probe_at_a_time() {
     assert!(next >= at(62 + 96) && next <= at(62 + 144), "{next}");
     // The other one probes next, and succeeds: both are open.
     assert_eq!(breakers.may_try(&other, next), Ok(()));
-    breakers.reached(&post, &other);
+    breakers.reached(&post, &other, next);
     assert_eq!(breakers.news(), BTreeMap::from([(b.clone(), true), (other.clone(), true)]));
     assert_eq!((breakers.may_try(&b, next), breakers.may_try(&other, next)), (Ok(()), Ok(())));
     assert_eq!(breakers.count(), 0);
@@ -184,7 +184,7 @@ fn an_environment_that_is_down_closes_its_own_route() {
     assert_eq!(breakers.may_try(&Route::Environment, at(1)), Err(at(60)));
     assert_eq!(breakers.may_try(&Route::Fallback, at(1)), Ok(()));
     assert_eq!(breakers.may_try(&Route::Environment, at(60)), Ok(()));
-    breakers.reached(&Post::Environment, &Route::Environment);
+    breakers.reached(&Post::Environment, &Route::Environment, at(60));
     assert_eq!(breakers.may_try(&Route::Environment, at(60)), Ok(()));
 }
 
@@ -201,4 +201,30 @@ fn a_probe_that_fails_in_another_way_is_a_probe_that_failed() {
     fail(&breakers, &post, &b, 61);
     no_link(&breakers, &b, &[post], 61);
     assert!(breakers.may_try(&b, at(62)).is_err(), "it does not go round without a pause");
+}
+
+/// Proves: +SPOOL-041 -SPOOL-041
+#[test]
+fn mail_is_hurried_after_an_outage_and_not_by_a_host_that_comes_and_goes() {
+    let (breakers, post, b, b2) = (breakers(), host("nta.b.nl"), route("b.nl"), route("b2.nl"));
+    for second in 0..50 {
+        fail(&breakers, &post, &b, second);
+        breakers.reached(&post, &b, at(second));
+        assert!(breakers.news().is_empty(), "{second}");
+    }
+    fail(&breakers, &post, &b, 100);
+    fail(&breakers, &post, &b2, 110);
+    breakers.reached(&post, &b, at(160));
+    assert_eq!(breakers.news(), BTreeMap::from([(b, true), (b2, true)]));
+}
+
+#[test]
+fn an_operator_who_retries_has_the_probe_at_once() {
+    let (breakers, _, b) = closed();
+    breakers.news();
+    breakers.hurry(&b, at(5));
+    assert_eq!(breakers.news(), BTreeMap::from([(b.clone(), false)]));
+    assert_eq!(breakers.may_try(&b, at(5)), Ok(()));
+    breakers.hurry(&route("c.nl"), at(5));
+    assert!(breakers.news().is_empty(), "nothing to hurry there");
 }

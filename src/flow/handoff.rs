@@ -76,7 +76,7 @@ fn watch(node: &Node, attempt: &Attempt, handover: &Handover) {
         breakers.failed(&post, route, Reason::EnvironmentTemporary, now, random);
         breakers.no_link(route, &[], Reason::EnvironmentTemporary, now, random);
     } else {
-        breakers.reached(&post, route);
+        breakers.reached(&post, route, now);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::admin::{
     SubmitRefusal, Submitted,
 };
 use crate::config::{Client, Config};
-use crate::model::{Address, Direction, Envelope, Reason};
+use crate::model::{Address, DeliveryId, Direction, Envelope, Reason};
 use crate::policy::consequence;
 use crate::spool::{Accepted, Route, Spool};
 use crate::transport::smtp::data::Chunks;
@@ -62,6 +62,12 @@ impl Operations for Node {
 
     fn spool(&self) -> &Spool {
         &self.inner.spool
+    }
+
+    fn hurry(&self, delivery: DeliveryId) {
+        if let Some(route) = self.inner.spool.route_of(delivery) {
+            self.inner.breakers.hurry(&route, self.inner.world.now());
+        }
     }
 
     async fn submit(&self, envelope: Envelope, content: ContentStream) -> Result<Submitted, SubmitRefusal> {

@@ -79,7 +79,7 @@ impl Roads {
         match finding {
             Finding::Federated(federation) => Ok(self.road(&federation, record)),
             Finding::NotFederated { reason, detail } => {
-                self.breakers.answered(&[Post::of(&route)], &route);
+                self.breakers.answered(&[Post::of(&route)], &route, self.world.now());
                 Err(Refusal::new(reason, detail))
             }
             Finding::Temporary { reason, detail } => {
@@ -122,7 +122,7 @@ impl Roads {
             let failure = match self.breakers.ask(&post, &road.route, self.world.now()) {
                 Ok(()) => match self.host(&host, &road.terms, record).await {
                     Ok(reached) => {
-                        self.breakers.reached(&post, &road.route);
+                        self.breakers.reached(&post, &road.route, self.world.now());
                         return Ok(reached);
                     }
                     Err(failure) => {
@@ -166,7 +166,7 @@ impl Roads {
     fn blame(&self, post: Post, route: &Route, reason: Reason) {
         match reason {
             Reason::ClientCertificateNotRequested | Reason::PinMismatch => {
-                self.breakers.answered(&[post], route);
+                self.breakers.answered(&[post], route, self.world.now());
                 self.failed(&Post::of(route), route, reason);
             }
             _ => self.failed(&post, route, reason),

@@ -392,6 +392,12 @@ impl Board {
         }
     }
 
+    /// Where a delivery goes.
+    pub(super) fn route_of(&self, id: DeliveryId) -> Option<Route> {
+        let slot = self.slots.get(&delivery_key(id))?;
+        Some(self.lanes.get(slot.lane as usize)?.as_ref()?.route.clone())
+    }
+
     /// How many deliveries of a route wait in its queue.
     pub(super) fn queued(&self, route: &Route) -> usize {
         let lane = self.by_route.get(route).and_then(|&lane| self.lanes.get(lane as usize)?.as_ref());

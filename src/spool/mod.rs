@@ -317,6 +317,12 @@ impl Spool {
         self.inner.store.news.notify_one();
     }
 
+    /// Where a delivery goes, while it is in the spool.
+    #[must_use]
+    pub fn route_of(&self, delivery: DeliveryId) -> Option<Route> {
+        self.inner.store.board().route_of(delivery)
+    }
+
     /// How many deliveries of a route wait, held ones included.
     #[must_use]
     pub fn queued(&self, route: &Route) -> usize {
