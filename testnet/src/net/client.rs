@@ -105,10 +105,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// The connection broke.
     pub async fn offer(&mut self, from: &str, to: &str, content: &[u8]) -> Result<Offered, NetError> {
         let eight = if content.is_ascii() { "" } else { " BODY=8BITMIME" };
+        self.offer_with((from, eight), (to, ""), content).await
+    }
+
+    /// The same with the parameters of MAIL and RCPT as given, each with the blank before it.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn offer_with(
+        &mut self,
+        (from, mail): (&str, &str),
+        (to, rcpt): (&str, &str),
+        content: &[u8],
+    ) -> Result<Offered, NetError> {
         let mut offered = None;
         for (step, command, good) in [
-            ("MAIL", format!("MAIL FROM:<{from}>{eight}"), 250),
-            ("RCPT", format!("RCPT TO:<{to}>"), 250),
+            ("MAIL", format!("MAIL FROM:<{from}>{mail}"), 250),
+            ("RCPT", format!("RCPT TO:<{to}>{rcpt}"), 250),
             ("DATA", "DATA".to_owned(), 354),
         ] {
             let reply = self.command(&command).await?;

@@ -11,7 +11,7 @@
 //! [`NetError`]: something on this machine is in the way, or the node did not start. Verdicts are no errors: see
 //! [`once`].
 
-mod client;
+pub mod client;
 mod expect;
 mod fake;
 mod locate;
@@ -30,6 +30,7 @@ use crate::dns::{AnchorFiles, DnsServer};
 use crate::loopback::Prefix;
 use crate::sink::{Listen, Sink};
 use crate::topology::{Placed, Plan, PlayedBy, Topology};
+use client::{Call, Offered, connect};
 
 pub use fake::{Fake, Tripwire};
 pub use locate::{Build, locate};
@@ -219,6 +220,29 @@ impl Net {
         self.provider(id)?.node()
     }
 
+    /// The platform of the provider with this `id` submits a message to its node: sender and recipient each with their
+    /// parameters, as [`client::Client::offer_with`] takes them.
+    ///
+    /// # Errors
+    /// The connection broke, or no node plays that provider.
+    pub async fn submit(
+        &self,
+        id: &str,
+        from: (&str, &str),
+        to: (&str, &str),
+        content: &[u8],
+    ) -> Result<Offered, NetError> {
+        let no_node = || NetError::Machine { what: id.to_owned(), why: "no node plays it".to_owned() };
+        let provider = self.provider(id).ok_or_else(no_node)?;
+        let call = Call {
+            address: provider.node().ok_or_else(no_node)?.submission(),
+            server: &provider.placed.hosts[0].0,
+            helo: "platform.invalid",
+            identity: None,
+        };
+        connect(&call).await?.offer_with(from, to, content).await
+    }
+
     /// A node that has ended by itself, with how and what it printed. There should be none.
     pub fn ended(&mut self) -> Option<NetError> {
         self.nodes_mut().find_map(|(placed, node)| {
@@ -256,6 +280,15 @@ impl Provider {
     pub fn node(&self) -> Option<&NodeProcess> {
         match &self.part {
             Part::Node { node, .. } => Some(node),
+            Part::Fake(_) | Part::Nobody(_) => None,
+        }
+    }
+
+    /// Its environment, if it has one, to be taken down and up.
+    #[must_use]
+    pub const fn sink_mut(&mut self) -> Option<&mut Sink> {
+        match &mut self.part {
+            Part::Node { sink, .. } => Some(sink),
             Part::Fake(_) | Part::Nobody(_) => None,
         }
     }
