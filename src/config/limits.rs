@@ -122,6 +122,8 @@ limits! {
         "Fields of a header section. Attack class T27.";
     received_fields: Count, 30, 100, 200,
         "`Received:` fields before a message counts as looping. Default: RFC 5321 6.3.";
+    own_received_fields: Count, 2, 8, 50,
+        "`Received:` fields of this node's own before a message counts as looping; coming by once leaves two (in, and out).";
     chunks: Count, 1000, 20_000, 200_000,
         "BDAT chunks per transaction. Attack class T4b; a 64 MiB message in chunks of 4 KiB passes by default.";
     transactions_per_session: Count, 1, 1000, 100_000,
