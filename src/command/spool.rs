@@ -153,6 +153,9 @@ fn delivery_text(text: &mut String, delivery: &DeliveryView) {
     if let Some(due) = delivery.due {
         let _ = write!(text, ", next try {due}");
     }
+    if let Some(at) = delivery.warned {
+        let _ = write!(text, ", late since {at}");
+    }
     let _ = writeln!(text, ", returned at {}", delivery.expires);
     for recipient in &delivery.recipients {
         let address =

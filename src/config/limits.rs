@@ -185,6 +185,8 @@ limits! {
         "Wait before the second attempt; it doubles from there. SPOOL-009.";
     retry_longest_seconds: Seconds, 1, 30 * MINUTE, 4 * HOUR,
         "Longest wait between two attempts. SPOOL-009.";
+    warning_seconds: Seconds, 1, 4 * HOUR, 12 * HOUR,
+        "Age at which the sender of an undelivered message is told that it is late. NTA 7516 6.1.3 (SPOOL-015).";
     return_seconds: Seconds, 10, DAY, DAY,
         "Age at which an undelivered message is returned. Ceiling: NTA 7516 6.1.3 (SPOOL-010).";
     inline_octets: Octets, 4 * KIB, 256 * KIB, MIB,
@@ -234,6 +236,8 @@ const _: () = {
 const _: () = assert!(max("link_idle_seconds") < 5 * MINUTE);
 // A retry that waited longer than the age of return would never happen.
 const _: () = assert!(max("retry_longest_seconds") < default("return_seconds"));
+// The sender is to know while there is time to act.
+const _: () = assert!(max("warning_seconds") < default("return_seconds"));
 // Inline content travels through the cache whole.
 const _: () = assert!(max("inline_octets") <= min("spool_cache_octets"));
 // Discovery would cut a longer memory of trouble anyway.

@@ -4,8 +4,8 @@ use super::disposition::Ends;
 use super::node::Node;
 use super::refusal::Refusal;
 use crate::handoff::deliver::headers::rewrite;
-use crate::handoff::deliver::{Environment, Handover, Outgoing, Verdict};
-use crate::model::{DecisionRecord, Direction, HostFacts, Reason};
+use crate::handoff::deliver::{Environment, Handover, Outgoing, Reports, Verdict};
+use crate::model::{DecisionRecord, Direction, HostFacts, Reason, ReportAction};
 use crate::spool::{Attempt, Fate, Note, SpoolError};
 
 /// One attempt to hand a message off, from its intent (on disk already) to its end.
@@ -32,7 +32,7 @@ pub(super) async fn hand_off(
                 host.step = handover.step.map(str::to_owned);
                 host.detail.clone_from(&handover.detail);
             }
-            enter(&handover, &environment.describe(), node, &mut ends);
+            enter(&handover, environment, node, &mut ends);
             ends.conclude(&mut record);
         }
         Err(refusal) => ends.refuse(&refusal, &mut record),
@@ -63,7 +63,9 @@ async fn go(
     environment.deliver(outgoing).await.map_err(|error| Refusal::new(error.reason(), error.to_string()))
 }
 
-fn enter(handover: &Handover, host: &str, node: &Node, ends: &mut Ends) {
+fn enter(handover: &Handover, environment: &Environment, node: &Node, ends: &mut Ends) {
+    let host = environment.describe();
+    let success = success(environment, handover.reports);
     for answer in &handover.recipients {
         let fate = match answer.verdict {
             Verdict::Delivered => Fate::Delivered,
@@ -78,8 +80,19 @@ fn enter(handover: &Handover, host: &str, node: &Node, ends: &mut Ends) {
                 reason: answer.reason,
                 code: Some(answer.code.clone()),
                 text: Some(answer.text.clone()),
-                host: Some(host.to_owned()),
+                host: Some(host.clone()),
             },
+            success,
         );
+    }
+}
+
+/// What a report may say of those the environment took: LMTP and Maildir end in a mailbox, SMTP goes on. Nothing, when the
+/// environment was told what the sender wants to hear (SPOOL-016).
+const fn success(environment: &Environment, reports: Reports) -> Option<ReportAction> {
+    match (environment, reports) {
+        (_, Reports::Passed) => None,
+        (Environment::Lmtp(_) | Environment::Maildir(_), Reports::Ours) => Some(ReportAction::Delivered),
+        (Environment::SmtpRelay(_), Reports::Ours) => Some(ReportAction::Relayed),
     }
 }

@@ -37,6 +37,7 @@ mod operations;
 mod outbound;
 mod refusal;
 mod reload;
+mod report;
 mod road;
 mod standing;
 mod submission;

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{DeliveryId, MessageId};
 
@@ -34,6 +34,8 @@ pub enum Due {
     Expired,
     /// An operator wants it returned, without a try.
     ReturnAsked,
+    /// Nothing of that, but its sender is to be told that it is late: see [`super::Spool::overdue`] (SPOOL-015).
+    Late,
 }
 
 #[derive(Clone, Debug)]
@@ -42,8 +44,34 @@ struct Slot {
     route: Route,
     aim: Aim,
     expires: Timestamp,
+    /// When it is tried next; `None` if it is not.
+    next: Option<Timestamp>,
+    /// When its sender is to be told that it is late; `None` if that is done, or is not to be done any more.
+    late: Option<Timestamp>,
     /// When somebody has to look at it; `None` while an attempt is under way, and once it is settled.
     due: Option<Timestamp>,
+}
+
+impl Slot {
+    /// Why somebody has to look at it at `now`, which is not before it is due.
+    ///
+    /// What can be tried is tried before its sender is told, for it may be there a moment later. One that has had no try for
+    /// longer than any pause between two, although nothing but a free place was missing since `opened`, has waited enough.
+    fn why(&self, now: Timestamp, opened: Timestamp, retry: Retry) -> Due {
+        let next = match (self.aim, self.next) {
+            (Aim::Return, _) => return Due::ReturnAsked,
+            (Aim::Deliver, _) if now >= self.expires => return Due::Expired,
+            (Aim::Deliver, None) => return Due::Late,
+            (Aim::Deliver, Some(next)) => next,
+        };
+        let starved = now.duration_since(next.max(opened))
+            > SignedDuration::try_from(retry.longest).unwrap_or(SignedDuration::MAX);
+        if now < next || (starved && self.late.is_some_and(|late| late <= now)) {
+            Due::Late
+        } else {
+            Due::Attempt
+        }
+    }
 }
 
 /// Deliveries by due time.
@@ -57,6 +85,8 @@ pub(super) struct Board {
     messages: usize,
     octets: u64,
     pub(super) damaged: usize,
+    /// Since when deliveries are taken from here.
+    opened: Option<Timestamp>,
 }
 
 impl Board {
@@ -70,6 +100,7 @@ impl Board {
             messages: 0,
             octets: 0,
             damaged: 0,
+            opened: None,
         }
     }
 
@@ -91,19 +122,38 @@ impl Board {
     pub(super) fn put(&mut self, id: DeliveryId, delivery: &StoredDelivery) {
         self.remove(id);
         let expires = self.retry.expires(delivery.accepted);
-        let (due, aim) = match delivery.state {
+        let (next, aim) = match delivery.state {
             State::Waiting { due, aim } => (Some(due), aim),
-            State::Held { .. } => (Some(expires), Aim::Deliver),
-            State::Attempting { .. } | State::Delivered | State::Returned | State::Discarded => {
-                (None, Aim::Deliver)
-            }
+            _ => (None, Aim::Deliver),
+        };
+        let late = Some(self.retry.late(delivery.accepted)).filter(|late| {
+            // One that is due after its end could not be returned; being late is the least of its troubles.
+            let in_time = *late < expires && next.is_none_or(|next| next <= expires);
+            delivery.warned.is_none() && aim == Aim::Deliver && in_time
+        });
+        let due = match delivery.state {
+            State::Waiting { due, .. } => Some(late.map_or(due, |late| late.min(due))),
+            State::Held { .. } => Some(late.unwrap_or(expires)),
+            State::Attempting { .. } | State::Delivered | State::Returned | State::Discarded => None,
         };
         if let Some(due) = due {
             self.due.insert((due, id));
         }
         self.phases[delivery.phase() as usize] += 1;
-        self.slots
-            .insert(id, Slot { phase: delivery.phase(), route: delivery.route.clone(), aim, expires, due });
+        self.slots.insert(
+            id,
+            Slot { phase: delivery.phase(), route: delivery.route.clone(), aim, expires, next, late, due },
+        );
+    }
+
+    /// Has the sender of a late delivery told at `at` and not before. What else makes it due does so.
+    pub(super) fn put_off(&mut self, id: DeliveryId, at: Timestamp) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        let Some(due) = slot.due.filter(|_| slot.late.is_some()) else { return };
+        let later = at.min(slot.next.unwrap_or(slot.expires)).min(slot.expires);
+        (slot.late, slot.due) = (Some(at), Some(later));
+        self.due.remove(&(due, id));
+        self.due.insert((later, id));
     }
 
     pub(super) fn remove(&mut self, id: DeliveryId) {
@@ -128,6 +178,7 @@ impl Board {
         limit: usize,
         mut admit: impl FnMut(&Route) -> Option<T>,
     ) -> Vec<(DeliveryId, Route, Due, T)> {
+        let opened = *self.opened.get_or_insert(now);
         let mut ready = Vec::new();
         // One refusal stands for all of a route: a peer that is away may have thousands waiting.
         let mut refused: HashSet<&Route> = HashSet::new();
@@ -143,11 +194,7 @@ impl Board {
                 refused.insert(&slot.route);
                 continue;
             };
-            let due = match slot.aim {
-                Aim::Return => Due::ReturnAsked,
-                Aim::Deliver if now >= slot.expires => Due::Expired,
-                Aim::Deliver => Due::Attempt,
-            };
+            let due = slot.why(now, opened, self.retry);
             ready.push((*id, slot.route.clone(), due, admitted));
         }
         self.claimed.extend(ready.iter().map(|(id, ..)| *id));

@@ -4,6 +4,7 @@
 mod acceptance;
 mod attempts;
 mod crash;
+mod late;
 mod power;
 
 use std::sync::Arc;
