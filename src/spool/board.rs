@@ -4,10 +4,11 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::model::{DeliveryId, MessageId};
 
+use super::schedule::after;
 use super::stored::{Aim, State, StoredDelivery};
 use super::{Counts, Phase, Retry, Route};
 
@@ -34,7 +35,7 @@ pub enum Due {
     Expired,
     /// An operator wants it returned, without a try.
     ReturnAsked,
-    /// Nothing of that, but its sender is to be told that it is late: see [`super::Spool::overdue`] (SPOOL-015).
+    /// Its sender is to be told that it is late: see [`super::Spool::overdue`] (SPOOL-015).
     Late,
 }
 
@@ -44,40 +45,17 @@ struct Slot {
     route: Route,
     aim: Aim,
     expires: Timestamp,
-    /// When it is tried next; `None` if it is not.
-    next: Option<Timestamp>,
     /// When its sender is to be told that it is late; `None` if that is done, or is not to be done any more.
     late: Option<Timestamp>,
     /// When somebody has to look at it; `None` while an attempt is under way, and once it is settled.
     due: Option<Timestamp>,
 }
 
-impl Slot {
-    /// Why somebody has to look at it at `now`, which is not before it is due.
-    ///
-    /// What can be tried is tried before its sender is told, for it may be there a moment later. One that has had no try for
-    /// longer than any pause between two, although nothing but a free place was missing since `opened`, has waited enough.
-    fn why(&self, now: Timestamp, opened: Timestamp, retry: Retry) -> Due {
-        let next = match (self.aim, self.next) {
-            (Aim::Return, _) => return Due::ReturnAsked,
-            (Aim::Deliver, _) if now >= self.expires => return Due::Expired,
-            (Aim::Deliver, None) => return Due::Late,
-            (Aim::Deliver, Some(next)) => next,
-        };
-        let starved = now.duration_since(next.max(opened))
-            > SignedDuration::try_from(retry.longest).unwrap_or(SignedDuration::MAX);
-        if now < next || (starved && self.late.is_some_and(|late| late <= now)) {
-            Due::Late
-        } else {
-            Due::Attempt
-        }
-    }
-}
-
 /// Deliveries by due time.
 #[derive(Debug)]
 pub(super) struct Board {
     retry: Retry,
+    opened: Timestamp,
     slots: HashMap<DeliveryId, Slot>,
     due: BTreeSet<(Timestamp, DeliveryId)>,
     claimed: HashSet<DeliveryId>,
@@ -85,14 +63,14 @@ pub(super) struct Board {
     messages: usize,
     octets: u64,
     pub(super) damaged: usize,
-    /// Since when deliveries are taken from here.
-    opened: Option<Timestamp>,
 }
 
 impl Board {
-    pub(super) fn new(retry: Retry) -> Self {
+    /// An empty one, of a store that is opened now.
+    pub(super) fn new(retry: Retry, opened: Timestamp) -> Self {
         Self {
             retry,
+            opened,
             slots: HashMap::new(),
             due: BTreeSet::new(),
             claimed: HashSet::new(),
@@ -100,7 +78,6 @@ impl Board {
             messages: 0,
             octets: 0,
             damaged: 0,
-            opened: None,
         }
     }
 
@@ -122,35 +99,43 @@ impl Board {
     pub(super) fn put(&mut self, id: DeliveryId, delivery: &StoredDelivery) {
         self.remove(id);
         let expires = self.retry.expires(delivery.accepted);
-        let (next, aim) = match delivery.state {
-            State::Waiting { due, aim } => (Some(due), aim),
-            _ => (None, Aim::Deliver),
-        };
-        let late = Some(self.retry.late(delivery.accepted)).filter(|late| {
-            // One that is due after its end could not be returned; being late is the least of its troubles.
-            let in_time = *late < expires && next.is_none_or(|next| next <= expires);
-            delivery.warned.is_none() && aim == Aim::Deliver && in_time
-        });
-        let due = match delivery.state {
-            State::Waiting { due, .. } => Some(late.map_or(due, |late| late.min(due))),
-            State::Held { .. } => Some(late.unwrap_or(expires)),
-            State::Attempting { .. } | State::Delivered | State::Returned | State::Discarded => None,
+        let late = self.late(delivery, expires);
+        let (due, aim) = match delivery.state {
+            State::Waiting { due, aim } => (Some(late.map_or(due, |late| late.min(due))), aim),
+            State::Held { .. } => (Some(late.unwrap_or(expires)), Aim::Deliver),
+            State::Attempting { .. } | State::Delivered | State::Returned | State::Discarded => {
+                (None, Aim::Deliver)
+            }
         };
         if let Some(due) = due {
             self.due.insert((due, id));
         }
         self.phases[delivery.phase() as usize] += 1;
-        self.slots.insert(
-            id,
-            Slot { phase: delivery.phase(), route: delivery.route.clone(), aim, expires, next, late, due },
-        );
+        let (phase, route) = (delivery.phase(), delivery.route.clone());
+        self.slots.insert(id, Slot { phase, route, aim, expires, late, due });
     }
 
-    /// Has the sender of a late delivery told at `at` and not before. What else makes it due does so.
-    pub(super) fn put_off(&mut self, id: DeliveryId, at: Timestamp) {
+    /// When the sender of a delivery is to be told that it is late.
+    fn late(&self, delivery: &StoredDelivery, expires: Timestamp) -> Option<Timestamp> {
+        let late = self.retry.late(delivery.accepted);
+        let late = match delivery.state {
+            State::Waiting { aim: Aim::Return, .. } => return None,
+            // It could not be returned at its end, and is due after it: being late is the least of its troubles.
+            State::Waiting { due, .. } if due > expires => return None,
+            // The node was away, and much of what it finds it can deliver now.
+            State::Waiting { due, .. } if after(due, self.retry.longest) < self.opened => {
+                late.max(after(self.opened, self.retry.longest))
+            }
+            _ => late,
+        };
+        Some(late).filter(|late| delivery.warned.is_none() && *late < expires)
+    }
+
+    /// Has the sender of a late delivery, which is tried next at `next`, told at `at` and not before.
+    pub(super) fn put_off(&mut self, id: DeliveryId, at: Timestamp, next: Option<Timestamp>) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
         let Some(due) = slot.due.filter(|_| slot.late.is_some()) else { return };
-        let later = at.min(slot.next.unwrap_or(slot.expires)).min(slot.expires);
+        let later = at.min(next.unwrap_or(slot.expires)).min(slot.expires);
         (slot.late, slot.due) = (Some(at), Some(later));
         self.due.remove(&(due, id));
         self.due.insert((later, id));
@@ -178,7 +163,6 @@ impl Board {
         limit: usize,
         mut admit: impl FnMut(&Route) -> Option<T>,
     ) -> Vec<(DeliveryId, Route, Due, T)> {
-        let opened = *self.opened.get_or_insert(now);
         let mut ready = Vec::new();
         // One refusal stands for all of a route: a peer that is away may have thousands waiting.
         let mut refused: HashSet<&Route> = HashSet::new();
@@ -194,7 +178,12 @@ impl Board {
                 refused.insert(&slot.route);
                 continue;
             };
-            let due = slot.why(now, opened, self.retry);
+            let due = match slot.aim {
+                Aim::Return => Due::ReturnAsked,
+                Aim::Deliver if now >= slot.expires => Due::Expired,
+                Aim::Deliver if slot.late.is_some_and(|late| now >= late) => Due::Late,
+                Aim::Deliver => Due::Attempt,
+            };
             ready.push((*id, slot.route.clone(), due, admitted));
         }
         self.claimed.extend(ready.iter().map(|(id, ..)| *id));

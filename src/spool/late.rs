@@ -26,6 +26,8 @@ pub struct Overdue {
     facts: ContentFacts,
     accepted: Timestamp,
     pending: Vec<Pending>,
+    /// When it is tried next; `None` if it is held.
+    next: Option<Timestamp>,
     /// Whether nothing has come of it yet.
     open: bool,
 }
@@ -132,7 +134,7 @@ impl Drop for Overdue {
         if self.open {
             let spool = &self.claim.spool;
             let wait = spool.settings().retry.interval(1);
-            spool.put_off(self.claim.delivery, after(spool.world().now(), wait));
+            spool.put_off(self.claim.delivery, after(spool.world().now(), wait), self.next);
         }
     }
 }
@@ -167,6 +169,10 @@ pub(super) async fn overdue(claim: Claim) -> Result<Overdue, SpoolError> {
         id: spool.world().attempt_id(),
         at: spool.world().now(),
         pending: pending_of(&stored, &message),
+        next: match stored.state {
+            State::Waiting { due, .. } => Some(due),
+            _ => None,
+        },
         facts: ContentFacts { size: message.size, digest: message.content_digest },
         accepted: message.accepted,
         envelope: message.envelope,

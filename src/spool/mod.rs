@@ -363,8 +363,8 @@ impl Spool {
         self.inner.store.board().unclaim(delivery);
     }
 
-    fn put_off(&self, delivery: DeliveryId, at: Timestamp) {
-        self.inner.store.board().put_off(delivery, at);
+    fn put_off(&self, delivery: DeliveryId, at: Timestamp, next: Option<Timestamp>) {
+        self.inner.store.board().put_off(delivery, at, next);
     }
 
     fn is_damaged(&self, message: MessageId) -> bool {

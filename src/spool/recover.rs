@@ -22,7 +22,7 @@ pub(super) fn recover(
     world: &World,
 ) -> Result<Board, SpoolError> {
     prepare(database)?;
-    let mut found = survey(database, settings)?;
+    let mut found = survey(database, settings, world)?;
     // Without its message a delivery can neither be tried nor returned: it is left as it is, for whoever repairs it.
     let unreadable = &found.unreadable;
     found.deliveries.retain(|(id, _)| !unreadable.contains(&id.message));
@@ -42,9 +42,9 @@ struct Survey {
     unreadable: HashSet<MessageId>,
 }
 
-fn survey(database: &Database, settings: &Settings) -> Result<Survey, SpoolError> {
+fn survey(database: &Database, settings: &Settings, world: &World) -> Result<Survey, SpoolError> {
     let tables = Snapshot::open(&database.begin_read()?)?;
-    let mut board = Board::new(settings.retry);
+    let mut board = Board::new(settings.retry, world.now());
     let mut with_file = HashSet::new();
     let mut unreadable = HashSet::new();
     let mut damaged = 0;
