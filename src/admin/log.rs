@@ -75,8 +75,24 @@ pub(super) fn attempt(record: &DecisionRecord, redactor: &Redactor) {
         recipients = (!recipients.is_empty()).then(|| recipients.join(", ")),
         left_hosts = left(&record.hosts),
         detail = record.detail.as_deref().map(|detail| redactor.text(detail)),
+        report = record.report.as_ref().map(|report| tracing::field::display(report.message)),
         weakened = (!record.policy.weakened.is_empty()).then(|| record.policy.weakened.join(" ")),
         "attempt ended"
+    );
+}
+
+/// The line of a notice of delay.
+pub(super) fn told_late(record: &DecisionRecord, redactor: &Redactor) {
+    info!(
+        attempt = %record.attempt,
+        message_id = record.message.map(tracing::field::display),
+        direction = direction(record.direction),
+        reason = record.reason.map(Reason::as_str),
+        domain = record.peer_domain.as_ref().map(tracing::field::display),
+        sender = record.sender.as_deref().map(|sender| redactor.address(sender).into_owned()),
+        recipients = record.recipients.len(),
+        report = record.report.as_ref().map(|report| tracing::field::display(report.message)),
+        "the sender is told that it is late"
     );
 }
 

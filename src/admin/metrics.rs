@@ -27,6 +27,7 @@ pub struct Metrics {
     spool_octets: Gauge<u64, AtomicU64>,
     resting: Gauge,
     reloads: Family<ResultLabel, Counter>,
+    reported: Family<ActionLabel, Counter>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -40,6 +41,11 @@ struct AttemptLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct DirectionLabel {
     direction: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ActionLabel {
+    action: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -157,6 +163,7 @@ impl Metrics {
             spool_octets: Gauge::default(),
             resting: Gauge::default(),
             reloads: Family::default(),
+            reported: Family::default(),
         };
         for alarm in Alarm::ALL {
             metrics.alarms.get_or_create(&AlarmLabel { alarm: alarm.as_str() }).inc_by(0);
@@ -194,6 +201,11 @@ impl Metrics {
             self.resting.clone(),
         );
         registry.register("reloads", "Reloads of the configuration", self.reloads.clone());
+        registry.register(
+            "reported_recipients",
+            "Recipients of whom a sender was told, by what was said",
+            self.reported.clone(),
+        );
     }
 
     /// Counts a finished attempt.
@@ -217,6 +229,14 @@ impl Metrics {
             if outbound && record.assurance == Some(Level::Mutual) && !confirmed {
                 self.unconfirmed.inc();
             }
+        }
+        self.report(record);
+    }
+
+    /// Counts what a sender was told.
+    pub(super) fn report(&self, record: &DecisionRecord) {
+        for said in record.report.iter().flat_map(|report| &report.says) {
+            self.reported.get_or_create(&ActionLabel { action: said.action.as_str() }).inc();
         }
     }
 
@@ -282,7 +302,7 @@ impl Metrics {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::model::{AttemptId, Direction, Outcome};
+    use crate::model::{AttemptId, Direction, MessageId, Outcome, ReportFacts, ReportedRecipient};
 
     /// Proves: +OPS-008 -OPS-008
     #[test]
@@ -296,6 +316,11 @@ mod tests {
         record.assurance = Some(Level::Mutual);
         record.size = Some(1000);
         record.duration_ms = 250;
+        let said = ReportedRecipient {
+            address: "piet@b.example".parse().unwrap(),
+            action: crate::model::ReportAction::Relayed,
+        };
+        record.report = Some(ReportFacts { message: MessageId::from_parts(1, 1), says: vec![said] });
         metrics.attempt(&record);
         metrics.alarm(Alarm::SharedKey);
         metrics.resting(2);
@@ -306,6 +331,7 @@ mod tests {
             "sluis_content_octets_total{direction=\"outbound\"} 1000",
             "sluis_attempt_seconds_sum{direction=\"outbound\"} 0.25",
             "sluis_unconfirmed_total 1",
+            "sluis_reported_recipients_total{action=\"relayed\"} 1",
             "sluis_alarms_total{alarm=\"shared_key\"} 1",
             "sluis_alarms_total{alarm=\"root_key\"} 0",
             "sluis_sessions{listener=\"federation\"} 1",

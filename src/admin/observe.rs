@@ -29,6 +29,12 @@ impl Observer {
         self.metrics.attempt(record);
     }
 
+    /// The sender of a late message is told: one log line. It is no attempt, so only the report is counted.
+    pub fn told_late(&self, record: &DecisionRecord) {
+        super::log::told_late(record, &self.redactor);
+        self.metrics.report(record);
+    }
+
     /// Something to look at. `detail` is for operators and holds no address.
     pub fn alarm(&self, alarm: Alarm, detail: &str) {
         self.metrics.alarm(alarm);

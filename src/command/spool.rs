@@ -182,7 +182,7 @@ fn show(shown: &Shown) -> String {
         let rows: Vec<Vec<String>> = shown.records.iter().map(attempt_row).collect();
         text.push('\n');
         text.push_str(&table(
-            &["attempt", "at", "direction", "outcome", "host", "level", "reason", "seen"],
+            &["attempt", "at", "direction", "outcome", "host", "level", "reason", "told", "seen"],
             &rows,
         ));
     }
@@ -194,6 +194,9 @@ fn delivery_text(text: &mut String, delivery: &DeliveryView) {
     if let Some(due) = delivery.due {
         let _ = write!(text, ", next try {due}");
     }
+    if let Some(at) = delivery.warned {
+        let _ = write!(text, ", late since {at}");
+    }
     let _ = writeln!(text, ", returned at {}", delivery.expires);
     for recipient in &delivery.recipients {
         let address =
@@ -203,6 +206,15 @@ fn delivery_text(text: &mut String, delivery: &DeliveryView) {
         });
         let _ = writeln!(text, "  to      {address}{}", printable(&note));
     }
+}
+
+/// What its sender was told in consequence, each word once.
+fn told(record: &DecisionRecord) -> String {
+    let mut words: Vec<_> =
+        record.report.iter().flat_map(|report| &report.says).map(|said| said.action.as_str()).collect();
+    words.sort_unstable();
+    words.dedup();
+    words.join(" ")
 }
 
 fn attempt_row(record: &DecisionRecord) -> Vec<String> {
@@ -217,6 +229,7 @@ fn attempt_row(record: &DecisionRecord) -> Vec<String> {
         record.hosts.last().map(|host| printable(&host.host)).unwrap_or_default(),
         record.assurance.map(|level| level.to_string()).unwrap_or_default(),
         record.reason.map(|reason| reason.to_string()).unwrap_or_default(),
+        told(record),
         record.detail.as_deref().map(printable).unwrap_or_default(),
     ]
 }
@@ -262,6 +275,23 @@ mod tests {
         assert_eq!(row, wanted);
         let empty = Listed { deliveries: Vec::new() };
         assert_eq!(list(&empty, Timestamp::UNIX_EPOCH), "nothing waits\n");
+    }
+
+    #[test]
+    fn an_attempt_shows_what_its_sender_was_told() {
+        let mut record = DecisionRecord::begin(
+            crate::model::AttemptId::from_parts(1, 2),
+            crate::model::Direction::Outbound,
+            Timestamp::UNIX_EPOCH,
+        );
+        assert_eq!(told(&record), "");
+        let said = |action| crate::model::ReportedRecipient { address: "jan@b.nl".parse().unwrap(), action };
+        use crate::model::ReportAction::{Failed, Relayed};
+        let says = vec![said(Relayed), said(Failed), said(Relayed)];
+        let message = crate::model::MessageId::from_parts(1, 3);
+        record.report = Some(crate::model::ReportFacts { message, says });
+        assert_eq!(told(&record), "failed relayed");
+        assert!(attempt_row(&record).contains(&"failed relayed".to_owned()));
     }
 
     #[test]

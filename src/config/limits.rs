@@ -122,6 +122,8 @@ limits! {
         "Fields of a header section. Attack class T27.";
     received_fields: Count, 30, 100, 200,
         "`Received:` fields before a message counts as looping. Default: RFC 5321 6.3.";
+    own_received_fields: Count, 2, 8, 50,
+        "`Received:` fields of this node's own before a message counts as looping; coming by once leaves two (in, and out).";
     chunks: Count, 1000, 20_000, 200_000,
         "BDAT chunks per transaction. Attack class T4b; a 64 MiB message in chunks of 4 KiB passes by default.";
     transactions_per_session: Count, 1, 1000, 100_000,
@@ -194,6 +196,8 @@ limits! {
         "Wait before the second attempt; it doubles from there. SPOOL-009.";
     retry_longest_seconds: Seconds, 1, 30 * MINUTE, 4 * HOUR,
         "Longest wait between two attempts. SPOOL-009.";
+    warning_seconds: Seconds, 1, 4 * HOUR, 12 * HOUR,
+        "Age at which the sender of an undelivered message is told that it is late. NTA 7516 6.1.3 (SPOOL-015).";
     return_seconds: Seconds, 10, DAY, DAY,
         "Age at which an undelivered message is returned. Ceiling: NTA 7516 6.1.3 (SPOOL-010).";
     repeat_window_seconds: Seconds, DAY, 2 * DAY, 7 * DAY,
@@ -245,6 +249,8 @@ const _: () = {
 const _: () = assert!(max("link_idle_seconds") < 5 * MINUTE);
 // A retry that waited longer than the age of return would never happen.
 const _: () = assert!(max("retry_longest_seconds") < default("return_seconds"));
+// The sender is to know while there is time to act.
+const _: () = assert!(max("warning_seconds") < default("return_seconds"));
 // Inline content travels through the cache whole.
 const _: () = assert!(max("inline_octets") <= min("spool_cache_octets"));
 // Discovery would cut a longer memory of trouble anyway.

@@ -121,6 +121,7 @@ impl Breakers {
                 first: seconds(limits.probe_first_seconds),
                 longest: seconds(limits.probe_longest_seconds.max(limits.probe_first_seconds)),
                 expiry: EXPIRY_MAX,
+                warning: EXPIRY_MAX,
             },
             lease: seconds(lease),
             state: Mutex::default(),

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 
 use super::refusal::Refusal;
-use crate::model::{Address, DecisionRecord, Outcome, Reason, RecipientResult};
+use super::report::Said;
+use crate::model::{Address, DecisionRecord, Outcome, Reason, RecipientResult, ReportAction};
 use crate::policy::{Outbound, consequence};
 use crate::spool::{Attempt, Fate, Note, Pending, RecipientEnd};
 
@@ -16,8 +17,17 @@ pub(super) fn disposition(reason: Reason) -> Outbound {
 /// What has become of the recipients of one attempt.
 pub(super) struct Ends {
     pending: Vec<Pending>,
-    ends: Vec<Option<(Fate, Note)>>,
+    ends: Vec<Option<End>>,
     at: Timestamp,
+}
+
+/// What has become of one recipient.
+#[derive(Clone)]
+struct End {
+    fate: Fate,
+    note: Note,
+    /// What we say of it to a sender who wants to hear of success; nothing where the other side does.
+    success: Option<ReportAction>,
 }
 
 impl Ends {
@@ -27,19 +37,21 @@ impl Ends {
         Self { ends: vec![None; pending.len()], pending, at: attempt.started() }
     }
 
-    /// Enters the end of one recipient. A final one stands.
-    pub(super) fn set(&mut self, address: &Address, fate: Fate, note: Note) {
+    /// Enters the end of one recipient. A final one stands. `success` is what a report may say if it was delivered, when
+    /// that is for us to say.
+    pub(super) fn set(&mut self, address: &Address, fate: Fate, note: Note, success: Option<ReportAction>) {
+        let success = success.filter(|_| fate == Fate::Delivered);
         for (pending, end) in self.pending.iter().zip(&mut self.ends) {
-            let open = end.as_ref().is_none_or(|(fate, _)| *fate == Fate::Pending);
+            let open = end.as_ref().is_none_or(|end| end.fate == Fate::Pending);
             if open && pending.recipient.address == *address {
-                *end = Some((fate, note.clone()));
+                *end = Some(End { fate, note: note.clone(), success });
             }
         }
     }
 
     /// Whether every recipient has a final end.
     pub(super) fn nobody_pending(&self) -> bool {
-        self.ends.iter().all(|end| end.as_ref().is_some_and(|(fate, _)| *fate != Fate::Pending))
+        self.ends.iter().all(|end| end.as_ref().is_some_and(|end| end.fate != Fate::Pending))
     }
 
     /// The same end for all that have none yet: the failed check's.
@@ -65,7 +77,7 @@ impl Ends {
     fn all(&mut self, refusal: &Refusal, fate: Fate) {
         let code = consequence(refusal.reason).status.to_owned();
         for end in &mut self.ends {
-            if end.as_ref().is_some_and(|(fate, _)| *fate != Fate::Pending) {
+            if end.as_ref().is_some_and(|end| end.fate != Fate::Pending) {
                 continue;
             }
             let note = Note {
@@ -75,7 +87,7 @@ impl Ends {
                 text: Some(refusal.reason.sentence().trim().to_owned()),
                 host: None,
             };
-            *end = Some((fate, note));
+            *end = Some(End { fate, note, success: None });
         }
     }
 
@@ -84,8 +96,8 @@ impl Ends {
         record.recipients.clear();
         let mut fates = Vec::new();
         for (pending, end) in self.pending.iter().zip(&self.ends) {
-            let fate = end.as_ref().map_or(Fate::Pending, |(fate, _)| *fate);
-            let note = end.as_ref().map(|(_, note)| note);
+            let fate = end.as_ref().map_or(Fate::Pending, |end| end.fate);
+            let note = end.as_ref().map(|end| &end.note);
             fates.push(fate);
             record.recipients.push(RecipientResult {
                 address: pending.recipient.address.clone(),
@@ -103,11 +115,28 @@ impl Ends {
 
     /// What the spool is told.
     pub(super) fn recipients(&self) -> Vec<RecipientEnd> {
-        let entry = |(pending, end): (&Pending, &Option<(Fate, Note)>)| {
-            let (fate, note) = end.clone().map_or((Fate::Pending, None), |(fate, note)| (fate, Some(note)));
+        let entry = |(pending, end): (&Pending, &Option<End>)| {
+            let (fate, note) = end.clone().map_or((Fate::Pending, None), |end| (end.fate, Some(end.note)));
             RecipientEnd { index: pending.index, fate, note }
         };
         self.pending.iter().zip(&self.ends).map(entry).collect()
+    }
+
+    /// What there is to say to the sender, of those that failed or arrived.
+    pub(super) fn said(&self) -> Vec<Said> {
+        let say = |(pending, end): (&Pending, &Option<End>)| {
+            let End { fate, note, success } = end.as_ref()?;
+            let action = match fate {
+                Fate::Pending => return None,
+                Fate::Failed => ReportAction::Failed,
+                Fate::Delivered => (*success)?,
+            };
+            // When the time ran out, the last words of the other side are what explains it.
+            let mut answers = [Some(note), pending.note.as_ref()].into_iter().flatten();
+            let heard = answers.find(|note| note.host.is_some()).cloned();
+            Some(Said { index: pending.index, action, note: Some(note.clone()), heard })
+        };
+        self.pending.iter().zip(&self.ends).filter_map(say).collect()
     }
 }
 

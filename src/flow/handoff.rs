@@ -5,8 +5,8 @@ use super::disposition::Ends;
 use super::node::Node;
 use super::refusal::Refusal;
 use crate::handoff::deliver::headers::rewrite;
-use crate::handoff::deliver::{Environment, Handover, Outgoing, Verdict};
-use crate::model::{DecisionRecord, Direction, HostFacts, Reason};
+use crate::handoff::deliver::{Environment, Handover, Outgoing, Reports, Verdict};
+use crate::model::{DecisionRecord, Direction, HostFacts, Reason, ReportAction};
 use crate::spool::{Attempt, Fate, Note, SpoolError};
 use crate::transport::smtp::dialogue::Step;
 
@@ -35,7 +35,7 @@ pub(super) async fn hand_off(
                 host.detail.clone_from(&handover.detail);
             }
             watch(node, &attempt, &handover);
-            enter(&handover, &environment.describe(), node, &mut ends);
+            enter(&handover, environment, node, &mut ends);
             ends.conclude(&mut record);
         }
         Err(refusal) => ends.refuse(&refusal, &mut record),
@@ -86,7 +86,9 @@ fn before_mail(step: &str) -> bool {
     [Connect, Greeting, Hello, Starttls, Handshake, HelloSecured].iter().any(|early| early.as_str() == step)
 }
 
-fn enter(handover: &Handover, host: &str, node: &Node, ends: &mut Ends) {
+fn enter(handover: &Handover, environment: &Environment, node: &Node, ends: &mut Ends) {
+    let host = environment.describe();
+    let success = success(environment, handover.reports);
     for answer in &handover.recipients {
         let fate = match answer.verdict {
             Verdict::Delivered => Fate::Delivered,
@@ -101,8 +103,19 @@ fn enter(handover: &Handover, host: &str, node: &Node, ends: &mut Ends) {
                 reason: answer.reason,
                 code: Some(answer.code.clone()),
                 text: Some(answer.text.clone()),
-                host: Some(host.to_owned()),
+                host: Some(host.clone()),
             },
+            success,
         );
+    }
+}
+
+/// What a report may say of those the environment took: LMTP and Maildir end in a mailbox, SMTP goes on. Nothing, when the
+/// environment was told what the sender wants to hear (SPOOL-016).
+const fn success(environment: &Environment, reports: Reports) -> Option<ReportAction> {
+    match (environment, reports) {
+        (_, Reports::Passed) => None,
+        (Environment::Lmtp(_) | Environment::Maildir(_), Reports::Ours) => Some(ReportAction::Delivered),
+        (Environment::SmtpRelay(_), Reports::Ours) => Some(ReportAction::Relayed),
     }
 }

@@ -59,7 +59,9 @@ impl Intake {
             octets: count(limits.header_octets),
             fields: count(limits.header_fields),
             received: count(limits.received_fields),
-        });
+            own_received: count(limits.own_received_fields),
+        })
+        .at(live.config.node.name.clone());
         let kept = (keep == Keep::Whole).then(Vec::new);
         let message = node.inner.world.message_id();
         Self { draft: node.inner.spool.draft(message, field.to_string().as_bytes()), watch, kept }

@@ -38,6 +38,7 @@ mod operations;
 mod outbound;
 mod refusal;
 mod reload;
+mod report;
 mod road;
 mod shares;
 mod standing;

@@ -6,10 +6,10 @@ use super::disposition::{Ends, disposition};
 use super::node::Node;
 use super::refusal::Refusal;
 use super::road::Reached;
-use crate::model::{ContentLeft, DecisionRecord, Direction, DomainName, Reason};
+use crate::model::{ContentLeft, DecisionRecord, Direction, DomainName, Reason, ReportAction};
 use crate::policy::Outbound;
 use crate::spool::{Attempt, Fate, Note, SpoolError};
-use crate::transport::smtp::dialogue::{Content, RecipientReply, Settled, Transfer, TransferError};
+use crate::transport::smtp::dialogue::{Content, RecipientReply, Reports, Settled, Transfer, TransferError};
 
 /// One attempt to deliver, from its intent (on disk already) to its end.
 ///
@@ -52,15 +52,15 @@ async fn go(
             Err(refusal) => return heard.unwrap_or(Err(refusal)),
         };
         let host = record.hosts[reached.entry].host.clone();
-        let (replies, left, verdict) = match offer(node, attempt, reached, record).await? {
-            Ok(transfer) => (transfer.recipients, transfer.content_left, Ok(())),
-            Err(TransferError { error, settled }) => {
+        let (replies, left, reports, verdict) = match offer(node, attempt, reached, record).await? {
+            Ok(transfer) => (transfer.recipients, transfer.content_left, transfer.reports, Ok(())),
+            Err(TransferError { error, settled, reports }) => {
                 let refusal = Refusal::new(error.reason(), error.to_string());
-                (settled, error.content_left(), Err(refusal))
+                (settled, error.content_left(), reports, Err(refusal))
             }
         };
         record.content_left = record.content_left.max(left);
-        ends.settle(&replies, &host, node.inner.world.now());
+        ends.settle(&replies, &host, node.inner.world.now(), reports);
         let next_may_differ = match &verdict {
             Ok(()) => true,
             Err(refusal) => disposition(refusal.reason) == Outbound::NextHost,
@@ -91,7 +91,9 @@ async fn offer(
 
 impl Ends {
     /// Enters what a host said about recipients.
-    fn settle(&mut self, replies: &[RecipientReply], host: &str, at: Timestamp) {
+    fn settle(&mut self, replies: &[RecipientReply], host: &str, at: Timestamp, reports: Reports) {
+        // Who was told what the sender wants to hear says it; of another we can only say that it went there (SPOOL-016).
+        let success = (reports == Reports::Ours).then_some(ReportAction::Relayed);
         for reply in replies {
             let fate = match reply.settled {
                 Settled::Taken => Fate::Delivered,
@@ -113,6 +115,7 @@ impl Ends {
                     text: reply.reply.lines().first().cloned(),
                     host: Some(host.to_owned()),
                 },
+                success,
             );
         }
     }

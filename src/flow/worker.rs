@@ -205,6 +205,9 @@ fn nap(node: &Node) -> Duration {
 
 async fn attempt(node: &Node, claim: Claim) -> Result<(), SpoolError> {
     let due = claim.due();
+    if due == Due::Late {
+        return node.tell_late(claim).await;
+    }
     let attempt = match node.inner.spool.begin_attempt(claim).await {
         Ok(attempt) => attempt,
         // An operator was faster, or the record is damaged and set aside: nothing to do here.
@@ -212,12 +215,12 @@ async fn attempt(node: &Node, claim: Claim) -> Result<(), SpoolError> {
         Err(error) => return Err(error),
     };
     let live = node.live();
-    match (due, attempt.route().clone()) {
-        (Due::Expired, _) => give_up(node, attempt, Reason::QueueExpired).await,
-        (Due::ReturnAsked, _) => give_up(node, attempt, Reason::OperatorReturned).await,
-        (Due::Attempt, Route::Federation(domain)) => outbound::deliver(node, attempt, &domain).await,
-        (Due::Attempt, Route::Environment) => handoff::hand_off(node, attempt, &live.environment).await,
-        (Due::Attempt, Route::Fallback) => match &live.fallback {
+    match attempt.route().clone() {
+        _ if due == Due::Expired => give_up(node, attempt, Reason::QueueExpired).await,
+        _ if due == Due::ReturnAsked => give_up(node, attempt, Reason::OperatorReturned).await,
+        Route::Federation(domain) => outbound::deliver(node, attempt, &domain).await,
+        Route::Environment => handoff::hand_off(node, attempt, &live.environment).await,
+        Route::Fallback => match &live.fallback {
             Some(fallback) => handoff::hand_off(node, attempt, fallback).await,
             None => give_up(node, attempt, Reason::RecordAbsent).await,
         },

@@ -27,5 +27,5 @@ pub use id::{AttemptId, DeliveryId, MessageId};
 pub use reason::Reason;
 pub use record::{
     Confirmation, ContentLeft, DecisionRecord, Direction, DiscoveryFacts, DnsFact, HostFacts, Outcome,
-    PolicyFacts, RecipientResult, TlsFacts, TrustFacts,
+    PolicyFacts, RecipientResult, ReportAction, ReportFacts, ReportedRecipient, TlsFacts, TrustFacts,
 };

@@ -57,6 +57,10 @@ pub struct DecisionRecord {
     pub recipients: Vec<RecipientResult>,
     /// Whether any octet of content can have reached the other side.
     pub content_left: ContentLeft,
+    /// The report to the sender that this caused, if it caused one: it was accepted in the same commit (SPOOL-011,
+    /// SPOOL-015, SPOOL-016).
+    #[serde(default)]
+    pub report: Option<ReportFacts>,
 }
 
 impl DecisionRecord {
@@ -87,6 +91,7 @@ impl DecisionRecord {
             warnings: Vec::new(),
             recipients: Vec::new(),
             content_left: ContentLeft::Never,
+            report: None,
         }
     }
 }
@@ -276,4 +281,49 @@ pub struct RecipientResult {
     pub code: Option<String>,
     /// The other side's text, cleaned to one printable line.
     pub text: Option<String>,
+}
+
+/// A report to the sender of a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportFacts {
+    /// The report itself, as a message of the same spool.
+    pub message: MessageId,
+    /// What it says, of each recipient it is about.
+    pub says: Vec<ReportedRecipient>,
+}
+
+/// What a report says about one recipient.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportedRecipient {
+    /// The recipient.
+    pub address: Address,
+    /// What became of the message.
+    pub action: ReportAction,
+}
+
+/// What a report can say of a recipient (the field `Action:` of RFC 3464 section 2.3.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReportAction {
+    /// It will not arrive.
+    Failed,
+    /// It has not arrived yet, and is still being tried.
+    Delayed,
+    /// It arrived.
+    Delivered,
+    /// It went on to a host that gives no reports (RFC 3461 section 5.2.2).
+    Relayed,
+}
+
+impl ReportAction {
+    /// The word in the report.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Delayed => "delayed",
+            Self::Delivered => "delivered",
+            Self::Relayed => "relayed",
+        }
+    }
 }

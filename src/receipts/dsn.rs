@@ -11,6 +11,7 @@
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+pub use crate::model::ReportAction as Action;
 use crate::model::{Address, BodyType, DomainName, Envelope, MessageId, Reason, Recipient, Ret, ReversePath};
 use crate::spool::{Draft, SpoolError};
 
@@ -21,27 +22,6 @@ const QUOTED_HEADER_OCTETS: usize = 64 << 10;
 /// A quoted message larger than this is cut down to its header section, as RFC 3461 section 6.2 allows.
 const QUOTED_MESSAGE_OCTETS: u64 = 1 << 20;
 const PIECE_OCTETS: usize = 16 << 10;
-
-/// What a report says of a recipient.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Action {
-    /// It will not arrive.
-    Failed,
-    /// It arrived.
-    Delivered,
-    /// It went on to a host that gives no reports (RFC 3461 section 5.2.2).
-    Relayed,
-}
-
-impl Action {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Failed => "failed",
-            Self::Delivered => "delivered",
-            Self::Relayed => "relayed",
-        }
-    }
-}
 
 /// A recipient that a report is about.
 #[derive(Clone, Debug)]
@@ -56,9 +36,10 @@ pub struct Subject<'a> {
     pub reason: Option<Reason>,
     /// The requirement behind that check.
     pub requirement: Option<&'a str>,
-    /// The last reply of the other side, as `550 5.1.1 text`, if there was one.
+    /// The last reply of the other side, as `550 5.1.1 text`, if there was one. Quoted where it explains something: not
+    /// in the report of a success (RFC 3464 section 2.3.6).
     pub reply: Option<&'a str>,
-    /// The host that gave that reply.
+    /// The host that gave that reply, where that is for others to know: no host of our own environment.
     pub host: Option<&'a str>,
     /// When it was last tried.
     pub last_attempt: Option<Timestamp>,
@@ -73,6 +54,8 @@ pub struct Report<'a> {
     pub envelope: &'a Envelope,
     /// When it was accepted.
     pub accepted: Timestamp,
+    /// Until when it is tried, if it is delayed.
+    pub expires: Timestamp,
     /// The name of this node.
     pub node: &'a DomainName,
     /// Address in `From:`. Its domain must be one this node answers for: the receiver of the report judges by it.
@@ -83,13 +66,17 @@ pub struct Report<'a> {
     pub subjects: Vec<Subject<'a>>,
 }
 
-/// Whether the sender of `envelope` is to be told that `recipient` had this end.
+/// Whether the sender of `envelope` is to be told that this became of the message to `recipient`.
+///
+/// Without a word from the sender that is failure and delay: RFC 3461 section 4.1 leaves the second to us, and NTA 7516
+/// section 6.1.3 wants the sender to know.
 #[must_use]
 pub fn wanted(envelope: &Envelope, recipient: &Recipient, action: Action) -> bool {
     let asked = match (recipient.notify, action) {
-        (None, Action::Failed) => true,
+        (None, Action::Failed | Action::Delayed) => true,
         (None, Action::Delivered | Action::Relayed) => false,
         (Some(notify), Action::Failed) => notify.failure,
+        (Some(notify), Action::Delayed) => notify.delay,
         (Some(notify), Action::Delivered | Action::Relayed) => notify.success,
     };
     asked && envelope.sender.address().is_some()
@@ -112,18 +99,17 @@ where
         ReversePath::Address(address) if !report.subjects.is_empty() => address.clone(),
         _ => return Err(SpoolError::Misuse("a report to nobody, or about nobody")),
     };
-    let quote = if report.envelope.ret == Some(Ret::Full) && original_size <= QUOTED_MESSAGE_OCTETS {
-        Quote::Message
-    } else {
-        Quote::Header
-    };
+    // RFC 3461 section 4.3: the sender's wish is about failures. Whoever is told of anything else has the message still.
+    let failure = report.subjects.iter().any(|subject| subject.action == Action::Failed);
+    let full = failure && report.envelope.ret == Some(Ret::Full) && original_size <= QUOTED_MESSAGE_OCTETS;
+    let quote = if full { Quote::Message } else { Quote::Header };
     let mut original = original;
     let quoted = read_quoted(&mut original, quote).await;
     let eight_bit = report.envelope.smtputf8
         || !quoted.is_ascii()
         || (quote == Quote::Message && report.envelope.body == BodyType::EightBitMime);
     let shape = Shape { quote, eight_bit, international: report.envelope.smtputf8 };
-    let frame = Frame::new(report, &to, shape);
+    let frame = Frame::new(report, draft.message(), &to, shape);
     draft.write(frame.head.as_bytes()).await?;
     draft.write(&quoted).await?;
     draft.write(frame.tail.as_bytes()).await?;
@@ -192,10 +178,10 @@ struct Frame {
 }
 
 impl Frame {
-    fn new(report: &Report<'_>, to: &Address, shape: Shape) -> Self {
+    fn new(report: &Report<'_>, own: MessageId, to: &Address, shape: Shape) -> Self {
         // The identifier holds 80 random bits that the author of the quoted message did not know.
         let boundary = format!("=_report_{}", report.message);
-        let mut head = top(report, to, &boundary);
+        let mut head = top(report, own, to, &boundary);
         head.push_str(&format!(
             "--{boundary}\r\nContent-Type: text/plain; charset={}\r\n{}Content-Language: nl, en\r\n\r\n",
             if shape.international { "utf-8" } else { "us-ascii" },
@@ -213,7 +199,7 @@ impl Frame {
         ));
         head.push_str(&per_message(report));
         for subject in &report.subjects {
-            head.push_str(&per_recipient(subject));
+            head.push_str(&per_recipient(report, subject));
         }
         let quoted = match shape.quote {
             Quote::Message => whole,
@@ -235,17 +221,14 @@ fn encoding(eight_bit: bool) -> &'static str {
     if eight_bit { "Content-Transfer-Encoding: 8bit\r\n" } else { "" }
 }
 
-fn top(report: &Report<'_>, to: &Address, boundary: &str) -> String {
+fn top(report: &Report<'_>, own: MessageId, to: &Address, boundary: &str) -> String {
     let mut out = String::new();
     field(&mut out, "Date", &date(report.now));
     field(&mut out, "From", &format!("Mail Delivery System <{}>", report.from));
     field(&mut out, "To", &format!("<{to}>"));
     field(&mut out, "Subject", text::subject(report));
-    field(
-        &mut out,
-        "Message-ID",
-        &format!("<report-{}.{}@{}>", report.message, report.now.as_millisecond(), report.node),
-    );
+    // A message can have several reports at the same moment, one of each route: the name is that of the report itself.
+    field(&mut out, "Message-ID", &format!("<report-{own}@{}>", report.node));
     // RFC 3834 section 5: nothing may answer this by itself.
     field(&mut out, "Auto-Submitted", "auto-replied");
     field(&mut out, "MIME-Version", "1.0");
@@ -268,7 +251,7 @@ fn per_message(report: &Report<'_>) -> String {
 }
 
 /// Fields about one recipient (RFC 3464 section 2.3), after the empty line that separates them.
-fn per_recipient(subject: &Subject<'_>) -> String {
+fn per_recipient(report: &Report<'_>, subject: &Subject<'_>) -> String {
     let mut out = "\r\n".to_owned();
     if let Some(orcpt) = &subject.recipient.orcpt {
         field(&mut out, "Original-Recipient", &orcpt.replacen(';', "; ", 1));
@@ -276,12 +259,13 @@ fn per_recipient(subject: &Subject<'_>) -> String {
     let address = &subject.recipient.address;
     let kind = if address.needs_smtputf8() { "utf-8" } else { "rfc822" };
     field(&mut out, "Final-Recipient", &format!("{kind}; {address}"));
-    field(&mut out, "Action", subject.action.word());
+    field(&mut out, "Action", subject.action.as_str());
     field(&mut out, "Status", subject.status);
     if let Some(host) = subject.host {
         field(&mut out, "Remote-MTA", &format!("dns; {host}"));
     }
-    if let Some(reply) = subject.reply {
+    let trouble = matches!(subject.action, Action::Failed | Action::Delayed);
+    if let Some(reply) = subject.reply.filter(|_| trouble) {
         field(&mut out, "Diagnostic-Code", &format!("smtp; {reply}"));
     }
     if let Some(reason) = subject.reason {
@@ -290,6 +274,9 @@ fn per_recipient(subject: &Subject<'_>) -> String {
     }
     if let Some(at) = subject.last_attempt {
         field(&mut out, "Last-Attempt-Date", &date(at));
+    }
+    if subject.action == Action::Delayed {
+        field(&mut out, "Will-Retry-Until", &date(report.expires));
     }
     out
 }

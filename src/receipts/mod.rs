@@ -2,7 +2,8 @@
 //!
 //! # Guarantees
 //! - A report has the null sender and is never made for a message that has it (SPOOL-011, SPOOL-012), nor for a recipient
-//!   whose sender did not want one.
+//!   whose sender did not want one: of failure, of delay (SPOOL-015) or of success (SPOOL-016).
+//! - A report is only written here. It counts from the commit that also settles, or marks, what it is about.
 //! - What another host said is quoted as one printable line; nothing it says can add a field or a part.
 //!
 //! # Standards

@@ -89,7 +89,8 @@ impl Claim {
         &self.route
     }
 
-    /// Why it is due: only [`Due::Attempt`] may be tried; the others are to be returned.
+    /// Why it is due: only [`Due::Attempt`] may be tried, [`Due::Late`] is for [`Spool::overdue`]; the others are to be
+    /// returned.
     #[must_use]
     pub const fn due(&self) -> Due {
         self.due
@@ -164,7 +165,8 @@ pub struct AttemptEnd {
     pub recipients: Vec<RecipientEnd>,
     /// Not before this time again, if the other side asked for it.
     pub not_before: Option<Timestamp>,
-    /// The report about the recipients that failed, accepted in the same commit (SPOOL-011).
+    /// The report about the recipients that failed, or arrived where the sender wants to know, accepted in the same commit
+    /// (SPOOL-011, SPOOL-016).
     pub report: Option<(Draft, NewMessage)>,
 }
 
@@ -449,15 +451,7 @@ pub(super) async fn begin(claim: Claim) -> Result<Attempt, SpoolError> {
     let leash = claim.leash.clone();
     drop(claim);
     let (delivery, message) = begun?;
-    let pending = delivery
-        .recipients
-        .iter()
-        .filter(|recipient| recipient.fate == Fate::Pending)
-        .filter_map(|stored| {
-            let recipient = message.envelope.recipients.get(usize::from(stored.index))?.clone();
-            Some(Pending { index: stored.index, recipient, note: stored.note.clone() })
-        })
-        .collect();
+    let pending = pending_of(&delivery, &message);
     Ok(Attempt {
         spool,
         id,
@@ -475,6 +469,19 @@ pub(super) async fn begin(claim: Claim) -> Result<Attempt, SpoolError> {
         leash,
         open: true,
     })
+}
+
+/// The recipients of a delivery that are still to be reached.
+pub(super) fn pending_of(delivery: &StoredDelivery, message: &StoredMessage) -> Vec<Pending> {
+    delivery
+        .recipients
+        .iter()
+        .filter(|recipient| recipient.fate == Fate::Pending)
+        .filter_map(|stored| {
+            let recipient = message.envelope.recipients.get(usize::from(stored.index))?.clone();
+            Some(Pending { index: stored.index, recipient, note: stored.note.clone() })
+        })
+        .collect()
 }
 
 /// Records that nobody knows how an attempt ended, and lets the delivery wait for its next try (SPOOL-006). After a stop of

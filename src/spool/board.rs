@@ -13,6 +13,7 @@ use jiff::Timestamp;
 
 use crate::model::{DeliveryId, MessageId};
 
+use super::schedule::after;
 use super::stored::{Aim, Hold, State, StoredDelivery, delivery_key, delivery_of_key};
 use super::{Counts, Phase, Retry, Route};
 
@@ -39,6 +40,8 @@ pub enum Due {
     Expired,
     /// An operator wants it returned, without a try.
     ReturnAsked,
+    /// Its sender is to be told that it is late: see [`super::Spool::overdue`] (SPOOL-015).
+    Late,
 }
 
 /// Whether a delivery that is due may be taken.
@@ -66,8 +69,8 @@ const NEVER: Micros = Micros::MAX;
 struct Slot {
     /// When somebody has to look at it; [`NEVER`] while an attempt is under way, and once it is settled.
     due: Micros,
-    /// When somebody has to look at it even though its route is closed.
-    end: Micros,
+    /// When its sender is told that it is late; [`NEVER`] if that is done, or is not to be done any more.
+    late: Micros,
     /// When it is returned.
     expires: Micros,
     lane: LaneId,
@@ -85,8 +88,14 @@ impl Slot {
         match self.aim {
             Aim::Return => Due::ReturnAsked,
             Aim::Deliver if now >= self.expires => Due::Expired,
+            Aim::Deliver if now >= self.late => Due::Late,
             Aim::Deliver => Due::Attempt,
         }
+    }
+
+    /// When somebody has to look at it even though its route is closed.
+    fn end(&self) -> Micros {
+        self.late.min(self.expires)
     }
 }
 
@@ -116,6 +125,7 @@ impl Lane {
 #[derive(Debug)]
 pub(super) struct Board {
     retry: Retry,
+    opened: Timestamp,
     slots: BTreeMap<Key, Slot>,
     lanes: Vec<Option<Lane>>,
     free: Vec<LaneId>,
@@ -134,9 +144,11 @@ pub(super) struct Board {
 }
 
 impl Board {
-    pub(super) fn new(retry: Retry) -> Self {
+    /// An empty one, of a store that is opened now.
+    pub(super) fn new(retry: Retry, opened: Timestamp) -> Self {
         Self {
             retry,
+            opened,
             slots: BTreeMap::new(),
             lanes: Vec::new(),
             free: Vec::new(),
@@ -170,7 +182,9 @@ impl Board {
     pub(super) fn put(&mut self, id: DeliveryId, delivery: &StoredDelivery) {
         let key = delivery_key(id);
         let claimed = self.take_out(key).is_some_and(|slot| slot.claimed);
-        let expires = micros(self.retry.expires(delivery.accepted));
+        let expires = self.retry.expires(delivery.accepted);
+        let late = self.late(delivery, expires).map_or(NEVER, micros);
+        let expires = micros(expires);
         let (due, expires, aim) = match delivery.state {
             // One that could not be returned when it expired is due later.
             State::Waiting { due, aim: Aim::Deliver } => {
@@ -182,16 +196,41 @@ impl Board {
                 (NEVER, NEVER, Aim::Deliver)
             }
         };
-        let end = expires;
         let lane = self.lane_of(&delivery.route);
         let poison = matches!(delivery.state, State::Held { by: Hold::Poison });
-        let slot = Slot { due, end, expires, lane, phase: delivery.phase(), aim, poison, claimed };
+        let slot = Slot { due, late, expires, lane, phase: delivery.phase(), aim, poison, claimed };
         self.phases[slot.phase as usize] += 1;
         self.poison += usize::from(poison);
         self.slots.insert(key, slot);
         if let Some(Some(lane)) = self.lanes.get_mut(lane as usize) {
             lane.slots += 1;
         }
+        self.enqueue(key, &slot);
+    }
+
+    /// When the sender of a delivery is to be told that it is late.
+    fn late(&self, delivery: &StoredDelivery, expires: Timestamp) -> Option<Timestamp> {
+        let late = self.retry.late(delivery.accepted);
+        let late = match delivery.state {
+            State::Waiting { aim: Aim::Return, .. } => return None,
+            // It could not be returned at its end, and is due after it: being late is the least of its troubles.
+            State::Waiting { due, .. } if due > expires => return None,
+            // The node was away, and much of what it finds it can deliver now.
+            State::Waiting { due, .. } if after(due, self.retry.longest) < self.opened => {
+                late.max(after(self.opened, self.retry.longest))
+            }
+            _ => late,
+        };
+        Some(late).filter(|late| delivery.warned.is_none() && *late < expires)
+    }
+
+    /// Has the sender of a late delivery told at `at` and not before.
+    pub(super) fn put_off(&mut self, id: DeliveryId, at: Timestamp) {
+        let key = delivery_key(id);
+        let Some(slot) = self.slots.get(&key).copied().filter(|slot| slot.late != NEVER) else { return };
+        self.dequeue(key, &slot);
+        let slot = Slot { late: micros(at), ..slot };
+        self.slots.insert(key, slot);
         self.enqueue(key, &slot);
     }
 
@@ -250,14 +289,14 @@ impl Board {
         }
         self.change(slot.lane, |lane| {
             lane.due.insert((slot.due, key));
-            lane.ends.insert((slot.end, key));
+            lane.ends.insert((slot.end(), key));
         });
     }
 
     fn dequeue(&mut self, key: Key, slot: &Slot) {
         self.change(slot.lane, |lane| {
             lane.due.remove(&(slot.due, key));
-            lane.ends.remove(&(slot.end, key));
+            lane.ends.remove(&(slot.end(), key));
         });
     }
 

@@ -406,6 +406,7 @@ impl Staged {
                 tries: 0,
                 unknown: 0,
                 recipients: members.iter().map(|&index| recipient(index)).collect(),
+                warned: None,
             };
             tables.put_delivery(id, &delivery)?;
             deliveries.push(id);

@@ -5,6 +5,7 @@
 //!   storage; nothing else makes an [`Accepted`] (SPOOL-001).
 //! - An attempt is on stable storage before [`Spool::begin_attempt`] returns, and its end, its decision record and a
 //!   report it caused are one commit. An attempt that is found without an end was `unknown` (SPOOL-006).
+//! - That a sender was told of a delay, and the notice that says so, are one commit ([`Overdue::told`], SPOOL-015).
 //! - Content is read back octet for octet as it was accepted, or ends in an error (SPOOL-007, SPOOL-013).
 //! - Memory does not grow with a message: content above [`Settings::inline_body_max`] streams through a file.
 //!
@@ -38,6 +39,7 @@ mod content;
 pub mod disk;
 mod draft;
 mod error;
+mod late;
 mod maintain;
 mod operate;
 mod recover;
@@ -69,6 +71,7 @@ pub use content::Content;
 pub use disk::Disk;
 pub use draft::{Accepted, Draft, NewMessage};
 pub use error::SpoolError;
+pub use late::Overdue;
 pub use maintain::{BackedUp, Scrubbed};
 pub use operate::{DeliveryView, Filter, MessageView, RecipientView};
 pub use schedule::{EXPIRY_MAX, Retry};
@@ -344,6 +347,15 @@ impl Spool {
         attempt::begin(claim).await
     }
 
+    /// Looks at a delivery that is [`Due::Late`], to tell its sender so (SPOOL-015).
+    ///
+    /// # Errors
+    /// [`SpoolError::NoDelivery`] or [`SpoolError::NoMessage`] if it is gone; [`SpoolError::Damaged`], after which it is
+    /// not due any more; [`SpoolError::Broken`].
+    pub async fn overdue(&self, claim: Claim) -> Result<Overdue, SpoolError> {
+        late::overdue(claim).await
+    }
+
     /// Stores the decision record of something that left no message in the spool, such as a refused transaction.
     ///
     /// # Errors
@@ -421,6 +433,10 @@ impl Spool {
 
     fn unclaim(&self, delivery: DeliveryId) {
         self.inner.store.board().unclaim(delivery);
+    }
+
+    fn put_off(&self, delivery: DeliveryId, at: Timestamp) {
+        self.inner.store.board().put_off(delivery, at);
     }
 
     fn is_damaged(&self, message: MessageId) -> bool {

@@ -41,6 +41,9 @@ pub struct DeliveryView {
     pub accepted: Timestamp,
     /// When it is returned if nothing helps.
     pub expires: Timestamp,
+    /// When the sender was told that it is late, or nobody was found who wants to know.
+    #[serde(default)]
+    pub warned: Option<Timestamp>,
     /// Attempts so far.
     pub tries: u32,
     /// Its recipients.
@@ -245,6 +248,7 @@ fn view(
         },
         accepted: delivery.accepted,
         expires: retry.expires(delivery.accepted),
+        warned: delivery.warned,
         tries: delivery.tries,
         recipients: delivery
             .recipients

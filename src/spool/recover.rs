@@ -31,7 +31,7 @@ pub(super) fn recover(
     world: &World,
 ) -> Result<Recovered, SpoolError> {
     let vault = Arc::new(prepare(database, keys)?);
-    let mut found = survey(database, &vault, settings)?;
+    let mut found = survey(database, &vault, settings, world)?;
     // Without its message a delivery can neither be tried nor returned: it is left as it is, for whoever repairs it.
     let unreadable = &found.unreadable;
     found.deliveries.retain(|(id, _)| !unreadable.contains(&id.message));
@@ -54,9 +54,14 @@ struct Survey {
     unreadable: HashSet<MessageId>,
 }
 
-fn survey(database: &Database, vault: &Arc<Vault>, settings: &Settings) -> Result<Survey, SpoolError> {
+fn survey(
+    database: &Database,
+    vault: &Arc<Vault>,
+    settings: &Settings,
+    world: &World,
+) -> Result<Survey, SpoolError> {
     let tables = Snapshot::open(&database.begin_read()?, vault)?;
-    let mut board = Board::new(settings.retry);
+    let mut board = Board::new(settings.retry, world.now());
     let mut with_file = HashSet::new();
     let mut unreadable = HashSet::new();
     let mut damaged = 0;

@@ -20,11 +20,18 @@ pub struct Retry {
     pub longest: Duration,
     /// From acceptance to return. Default and ceiling 24 hours; a greater value counts as 24 hours.
     pub expiry: Duration,
+    /// From acceptance to the notice of delay. Default 4 hours (SPOOL-015).
+    pub warning: Duration,
 }
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { first: Duration::from_secs(60), longest: Duration::from_secs(30 * 60), expiry: EXPIRY_MAX }
+        Self {
+            first: Duration::from_secs(60),
+            longest: Duration::from_secs(30 * 60),
+            expiry: EXPIRY_MAX,
+            warning: Duration::from_secs(4 * 60 * 60),
+        }
     }
 }
 
@@ -33,6 +40,12 @@ impl Retry {
     #[must_use]
     pub fn expires(&self, accepted: Timestamp) -> Timestamp {
         after(accepted, self.expiry.min(EXPIRY_MAX))
+    }
+
+    /// When the sender of a message accepted at `accepted` is to be told that it is late.
+    #[must_use]
+    pub fn late(&self, accepted: Timestamp) -> Timestamp {
+        after(accepted, self.warning)
     }
 
     /// The pause after the `tries`-th try (counted from 1), before it is spread.
@@ -72,7 +85,7 @@ fn spread(interval: Duration, random: u64) -> Duration {
 }
 
 /// `start` + `wait`, or the end of time.
-fn after(start: Timestamp, wait: Duration) -> Timestamp {
+pub(super) fn after(start: Timestamp, wait: Duration) -> Timestamp {
     SignedDuration::try_from(wait)
         .ok()
         .and_then(|wait| start.checked_add(wait).ok())

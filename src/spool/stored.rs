@@ -208,6 +208,9 @@ pub(super) struct StoredDelivery {
     /// Attempts in a row of which nobody knows the end.
     pub unknown: u32,
     pub recipients: Vec<StoredRecipient>,
+    /// When the sender was told that it is late, or nobody was found who wants to know (SPOOL-015).
+    #[serde(default)]
+    pub warned: Option<Timestamp>,
 }
 
 impl StoredDelivery {

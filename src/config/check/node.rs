@@ -266,6 +266,7 @@ impl Check<'_, '_> {
                 first: Duration::from_secs(limits.retry_first_seconds),
                 longest: Duration::from_secs(limits.retry_longest_seconds),
                 expiry: Duration::from_secs(limits.return_seconds),
+                warning: Duration::from_secs(limits.warning_seconds),
             },
             record_retention: Some(Duration::from_secs(limits.record_days * DAY_SECONDS)),
             repeat_window: Duration::from_secs(limits.repeat_window_seconds),

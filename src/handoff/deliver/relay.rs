@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::AsyncRead;
 use tokio::time::timeout;
 
-use crate::model::{Address, ContentLeft, DomainName, Reason};
+use crate::model::{Address, ContentLeft, DomainName, Envelope, Reason};
 use crate::transport::smtp::Reply;
 use crate::transport::smtp::dialogue::{
     Content, Dialect, DialogueError, Endpoint, Fault, Lack, Link, Probe, RecipientReply, Reports, Settled,
@@ -75,7 +75,7 @@ impl Relay {
         let mut dialogue = match self.open().await {
             Ok(dialogue) => dialogue,
             Err(error) => {
-                return Ok(self.broken(envelope.recipients.iter().map(|to| &to.address), error, Vec::new()));
+                return Ok(self.broken(envelope, error, Vec::new(), Reports::Ours));
             }
         };
         let content = Content { reader: &mut content, size };
@@ -87,9 +87,7 @@ impl Relay {
             }
             Err(failed) => match failed.error.into_source() {
                 Ok(error) => Err(DeliverError::Content(error)),
-                Err(error) => {
-                    Ok(self.broken(envelope.recipients.iter().map(|to| &to.address), error, failed.settled))
-                }
+                Err(error) => Ok(self.broken(envelope, error, failed.settled, failed.reports)),
             },
         }
     }
@@ -131,15 +129,19 @@ impl Relay {
     }
 
     /// The answers when the dialogue broke off: final words count, the rest is as the error says.
-    fn broken<'a>(
+    fn broken(
         &self,
-        addresses: impl Iterator<Item = &'a Address>,
+        envelope: &Envelope,
         error: DialogueError,
         settled: Vec<RecipientReply>,
+        reports: Reports,
     ) -> Handover {
         tracing::warn!(%error, environment = self.describe(), "the hand-off broke off");
         let mut settled = settled.into_iter().peekable();
-        let recipients = addresses
+        let recipients = envelope
+            .recipients
+            .iter()
+            .map(|to| &to.address)
             .map(|address| match settled.next_if(|reply| reply.address == *address) {
                 Some(reply) => answer(reply),
                 None => without_word(address, &error),
@@ -151,7 +153,7 @@ impl Relay {
             content_left: if anybody { ContentLeft::Yes } else { error.content_left() },
             step: Some(error.step().as_str()),
             detail: Some(error.to_string()),
-            reports: Reports::Ours,
+            reports,
         }
     }
 }

@@ -56,6 +56,7 @@ async fn written(envelope: &Envelope, subjects: Vec<Subject<'_>>, original: &[u8
         message: world.message_id(),
         envelope,
         accepted: "2026-11-21T10:00:00Z".parse().unwrap(),
+        expires: "2026-11-22T12:30:00Z".parse().unwrap(),
         node: &node,
         from: &from,
         now: now(),
@@ -168,26 +169,136 @@ async fn eight_bit_and_international_mail_is_reported_as_what_it_is() {
     assert_eq!(report.envelope.body, BodyType::EightBitMime);
 }
 
-/// Proves: -SPOOL-011 +SPOOL-012 -SPOOL-012
+/// The text of the part with fields for programs.
+fn status_of(content: &[u8]) -> String {
+    let message = MessageParser::new().parse(content).unwrap();
+    let part = &message.parts[2];
+    let (start, end) =
+        (usize::try_from(part.offset_body).unwrap(), usize::try_from(part.offset_end).unwrap());
+    String::from_utf8(content[start..end].to_vec()).unwrap()
+}
+
+/// Proves: +SPOOL-015
+#[tokio::test]
+async fn a_notice_of_delay_says_until_when_and_quotes_no_more_than_the_header() {
+    let mut original = envelope("piet@b.nl");
+    original.ret = Some(Ret::Full);
+    original.recipients[0].orcpt = Some("rfc822;Piet@b.nl".to_owned());
+    let late = Subject {
+        action: Action::Delayed,
+        status: "4.3.0",
+        reason: Some(Reason::PeerTemporary),
+        requirement: Some("SMTP-016"),
+        reply: Some("451 4.3.0 busy"),
+        ..subject(&original.recipients[0])
+    };
+    let report = written(&original, vec![late], ORIGINAL).await;
+    assert_eq!(report.envelope.sender, ReversePath::Null);
+    assert_eq!(report.envelope.recipients[0].notify, Some(Notify::NEVER));
+    let status = status_of(&report.content);
+    for line in [
+        "Original-Envelope-Id: QQ-314",
+        "Original-Recipient: rfc822; Piet@b.nl",
+        "Action: delayed",
+        "Status: 4.3.0",
+        "Diagnostic-Code: smtp; 451 4.3.0 busy",
+        "Will-Retry-Until: Sun, 22 Nov 2026 12:30:00 +0000",
+    ] {
+        assert!(status.lines().any(|found| found == line), "{line}: {status}");
+    }
+    let text = String::from_utf8(report.content).unwrap();
+    assert!(text.contains("Subject: Nog niet bezorgd: uw beveiligde bericht / Delayed"), "{text}");
+    assert!(text.contains("Subject: geheim") && !text.contains("Inhoud"), "the header section and no more");
+    let people = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for expected in [
+        "is nog niet bezorgd bij: piet@b.nl",
+        "has not been delivered yet to: piet@b.nl",
+        "tot 22-11-2026 13:30 CET steeds opnieuw aangeboden",
+        "The other side answered: 451 4.3.0 busy",
+    ] {
+        assert!(people.contains(expected), "{expected}: {people}");
+    }
+    assert!(!people.contains("could not be delivered"), "nothing has failed");
+}
+
+/// Proves: +SPOOL-016
+#[tokio::test]
+async fn one_report_tells_each_recipient_its_own_end() {
+    let mut original = envelope("piet@b.nl");
+    original.ret = Some(Ret::Full);
+    original.recipients.push(Recipient::plain("anna@b.nl".parse().unwrap()));
+    let relayed = Subject {
+        action: Action::Relayed,
+        status: "2.0.0",
+        reason: None,
+        requirement: None,
+        reply: Some("250 2.0.0 mine now"),
+        ..subject(&original.recipients[1])
+    };
+    let report = written(&original, vec![relayed.clone()], ORIGINAL).await;
+    let status = status_of(&report.content);
+    assert!(
+        status.contains("Action: relayed\r\nStatus: 2.0.0\r\nRemote-MTA: dns; nta-b.b.nl\r\n"),
+        "{status}"
+    );
+    assert!(!status.contains("Diagnostic-Code") && !status.contains("Will-Retry"), "{status}");
+    let text = String::from_utf8(report.content).unwrap();
+    assert!(text.contains("Subject: Bezorgd:") && !text.contains("Inhoud"), "{text}");
+    assert!(text.contains("does not report further"), "{text}");
+
+    let report = written(&original, vec![subject(&original.recipients[0]), relayed], ORIGINAL).await;
+    let text = String::from_utf8(report.content.clone()).unwrap();
+    assert!(text.contains("Subject: Niet bezorgd:"), "the worst comes first: {text}");
+    assert!(text.contains("Inhoud"), "a failure quotes what the sender asked for");
+    let status = status_of(&report.content);
+    assert_eq!(status.matches("Final-Recipient: ").count(), 2, "{status}");
+}
+
+/// Two routes of a message can be late, or fail, at the same moment.
+#[tokio::test]
+async fn every_report_has_a_name_of_its_own() {
+    let original = envelope("piet@b.nl");
+    let dir = tempfile::tempdir().unwrap();
+    let world = World { clock: ManualClock::at(now()), random: SeededRandom::new(1) };
+    let settings = Settings { reserve_octets: 0, ..Settings::at(dir.path()) };
+    let spool = Spool::open(settings, world.clone()).unwrap();
+    let (node, from) = ("nta-a.a.nl".parse().unwrap(), "postmaster@a.nl".parse().unwrap());
+    let message = world.message_id();
+    let mut digests = Vec::new();
+    for _ in 0..2 {
+        let subjects = vec![subject(&original.recipients[0])];
+        let (accepted, expires) = (now(), now());
+        let envelope = &original;
+        let report =
+            Report { message, envelope, accepted, expires, node: &node, from: &from, now: now(), subjects };
+        let mut draft = spool.draft(world.message_id(), b"");
+        write(&report, ORIGINAL, 1, &mut draft).await.unwrap();
+        digests.push(draft.content_digest());
+    }
+    assert_ne!(digests[0], digests[1]);
+}
+
+/// Proves: -SPOOL-011 +SPOOL-012 -SPOOL-012 +SPOOL-015 -SPOOL-015 +SPOOL-016 -SPOOL-016
 #[test]
 fn t30_nobody_is_told_who_did_not_ask_or_must_not_be_told() {
     let with = |notify| Recipient { notify, ..Recipient::plain("piet@b.nl".parse().unwrap()) };
     let only = |success, failure, delay| Some(Notify { success, failure, delay });
     let original = envelope("piet@b.nl");
-    for (notify, failed, delivered) in [
-        (None, true, false),
-        (Some(Notify::NEVER), false, false),
-        (only(true, false, false), false, true),
-        (only(false, true, false), true, false),
-        (only(false, false, true), false, false),
-        (only(true, true, true), true, true),
+    for (notify, failed, delayed, delivered) in [
+        (None, true, true, false),
+        (Some(Notify::NEVER), false, false, false),
+        (only(true, false, false), false, false, true),
+        (only(false, true, false), true, false, false),
+        (only(false, false, true), false, true, false),
+        (only(true, true, true), true, true, true),
     ] {
         let recipient = with(notify);
         assert_eq!(wanted(&original, &recipient, Action::Failed), failed, "{notify:?}");
+        assert_eq!(wanted(&original, &recipient, Action::Delayed), delayed, "{notify:?}");
         assert_eq!(wanted(&original, &recipient, Action::Delivered), delivered, "{notify:?}");
         assert_eq!(wanted(&original, &recipient, Action::Relayed), delivered, "{notify:?}");
         let report = Envelope { sender: ReversePath::Null, ..original.clone() };
-        for action in [Action::Failed, Action::Delivered, Action::Relayed] {
+        for action in [Action::Failed, Action::Delayed, Action::Delivered, Action::Relayed] {
             assert!(!wanted(&report, &recipient, action), "a report never causes one");
         }
     }
@@ -208,6 +319,7 @@ async fn t30_there_is_no_report_to_the_null_sender() {
         message: world.message_id(),
         envelope: &null,
         accepted: now(),
+        expires: now(),
         node: &node,
         from: &from,
         now: now(),

@@ -10,10 +10,13 @@ use super::{Action, Report, Subject, cut};
 /// Lines are wrapped here, so that no mail reader has to.
 const WIDTH: usize = 76;
 
-/// The subject line.
+/// The subject line: the worst of what is inside.
 pub(super) fn subject(report: &Report<'_>) -> &'static str {
-    if report.subjects.iter().any(|subject| subject.action == Action::Failed) {
+    let says = |action| report.subjects.iter().any(|subject| subject.action == action);
+    if says(Action::Failed) {
         "Niet bezorgd: uw beveiligde bericht / Not delivered: your secure message"
+    } else if says(Action::Delayed) {
+        "Nog niet bezorgd: uw beveiligde bericht / Delayed: your secure message"
     } else {
         "Bezorgd: uw beveiligde bericht / Delivered: your secure message"
     }
@@ -21,67 +24,103 @@ pub(super) fn subject(report: &Report<'_>) -> &'static str {
 
 /// The first part of the report.
 pub(super) fn for_people(report: &Report<'_>) -> String {
-    let failed: Vec<_> = report.subjects.iter().filter(|subject| subject.action == Action::Failed).collect();
-    let arrived: Vec<_> = report.subjects.iter().filter(|subject| subject.action != Action::Failed).collect();
     let mut out = String::new();
-    dutch(&mut out, report, &failed, &arrived);
+    told(&mut out, report, Language::Dutch);
     out.push_str("\r\n----------\r\n\r\n");
-    english(&mut out, report, &failed, &arrived);
+    told(&mut out, report, Language::English);
     out.push_str("\r\n");
     paragraph(&mut out, &format!("Kenmerk / reference: {} ({})", report.message, report.node));
     out
 }
 
-fn dutch(out: &mut String, report: &Report<'_>, failed: &[&Subject<'_>], arrived: &[&Subject<'_>]) {
-    let at = local(report.accepted);
-    if !failed.is_empty() {
-        paragraph(out, &format!("Uw bericht van {at} kon niet beveiligd worden bezorgd bij:"));
-        for subject in failed {
-            entry(out, subject);
-            indented(out, &format!("Reden: {}", why(subject, Language::Dutch)));
-            said(out, subject, "De andere kant antwoordde");
+/// Writes what there is to say about some of the subjects.
+type Part = fn(&mut String, &Report<'_>, &[&Subject<'_>], Language);
+
+fn told(out: &mut String, report: &Report<'_>, language: Language) {
+    let parts: [(&[Action], Part); 3] = [
+        (&[Action::Failed], failed),
+        (&[Action::Delayed], delayed),
+        (&[Action::Delivered, Action::Relayed], arrived),
+    ];
+    let mut first = true;
+    for (actions, part) in parts {
+        let about: Vec<_> =
+            report.subjects.iter().filter(|subject| actions.contains(&subject.action)).collect();
+        if about.is_empty() {
+            continue;
         }
-        out.push_str("\r\n");
-        paragraph(
-            out,
-            "Het bericht is niet op een andere, onbeveiligde manier verstuurd. Deze ontvangers hebben het dus niet. \
-             Neem bij spoed op een andere manier contact met hen op.",
-        );
-    }
-    if !arrived.is_empty() {
-        paragraph(out, &format!("Uw bericht van {at} is beveiligd afgeleverd voor:"));
-        for subject in arrived {
-            entry(out, subject);
-            if subject.action == Action::Relayed {
-                indented(out, "De aanbieder van de ontvanger bericht niet verder over de aflevering.");
-            }
+        if !std::mem::take(&mut first) {
+            out.push_str("\r\n");
         }
+        part(out, report, &about, language);
     }
 }
 
-fn english(out: &mut String, report: &Report<'_>, failed: &[&Subject<'_>], arrived: &[&Subject<'_>]) {
+fn failed(out: &mut String, report: &Report<'_>, about: &[&Subject<'_>], language: Language) {
     let at = local(report.accepted);
-    if !failed.is_empty() {
-        paragraph(out, &format!("Your message of {at} could not be delivered securely to:"));
-        for subject in failed {
-            entry(out, subject);
-            indented(out, &format!("Reason: {}", why(subject, Language::English)));
-            said(out, subject, "The other side answered");
-        }
-        out.push_str("\r\n");
-        paragraph(
-            out,
+    let (nl, en) = (
+        format!("Uw bericht van {at} kon niet beveiligd worden bezorgd bij:"),
+        format!("Your message of {at} could not be delivered securely to:"),
+    );
+    paragraph(out, language.of(&nl, &en));
+    for subject in about {
+        entry(out, subject);
+        indented(out, &format!("{}: {}", language.of("Reden", "Reason"), why(subject, language)));
+        said(out, subject, language);
+    }
+    out.push_str("\r\n");
+    paragraph(
+        out,
+        language.of(
+            "Het bericht is niet op een andere, onbeveiligde manier verstuurd. Deze ontvangers hebben het dus niet. \
+             Neem bij spoed op een andere manier contact met hen op.",
             "The message has not been sent in any other, insecure way, so these recipients do not have it. If it is \
              urgent, please contact them by other means.",
-        );
+        ),
+    );
+}
+
+fn delayed(out: &mut String, report: &Report<'_>, about: &[&Subject<'_>], language: Language) {
+    let (at, until) = (local(report.accepted), local(report.expires));
+    let (nl, en) = (
+        format!("Uw bericht van {at} is nog niet bezorgd bij:"),
+        format!("Your message of {at} has not been delivered yet to:"),
+    );
+    paragraph(out, language.of(&nl, &en));
+    for subject in about {
+        entry(out, subject);
+        indented(out, &format!("{}: {}", language.of("Reden", "Reason"), why(subject, language)));
+        said(out, subject, language);
     }
-    if !arrived.is_empty() {
-        paragraph(out, &format!("Your message of {at} was delivered securely for:"));
-        for subject in arrived {
-            entry(out, subject);
-            if subject.action == Action::Relayed {
-                indented(out, "The recipient's provider does not report further on the delivery.");
-            }
+    out.push_str("\r\n");
+    let (nl, en) = (
+        format!(
+            "U hoeft niets te doen: het wordt tot {until} steeds opnieuw aangeboden, en u krijgt bericht als dat niet \
+             lukt. Neem bij spoed op een andere manier contact met hen op."
+        ),
+        format!(
+            "You need not do anything: it is offered again and again until {until}, and you will be told if that does \
+             not help. If it is urgent, please contact them by other means."
+        ),
+    );
+    paragraph(out, language.of(&nl, &en));
+}
+
+fn arrived(out: &mut String, report: &Report<'_>, about: &[&Subject<'_>], language: Language) {
+    let at = local(report.accepted);
+    let (nl, en) = (
+        format!("Uw bericht van {at} is beveiligd afgeleverd voor:"),
+        format!("Your message of {at} was delivered securely for:"),
+    );
+    paragraph(out, language.of(&nl, &en));
+    for subject in about {
+        entry(out, subject);
+        if subject.action == Action::Relayed {
+            let (nl, en) = (
+                "De aanbieder van de ontvanger bericht niet verder over de aflevering.",
+                "The recipient's provider does not report further on the delivery.",
+            );
+            indented(out, language.of(nl, en));
         }
     }
 }
@@ -92,12 +131,22 @@ enum Language {
     English,
 }
 
+impl Language {
+    const fn of<'a>(self, dutch: &'a str, english: &'a str) -> &'a str {
+        match self {
+            Self::Dutch => dutch,
+            Self::English => english,
+        }
+    }
+}
+
 fn entry(out: &mut String, subject: &Subject<'_>) {
     out.push_str("\r\n");
     indented(out, &subject.recipient.address.to_string());
 }
 
-fn said(out: &mut String, subject: &Subject<'_>, answered: &str) {
+fn said(out: &mut String, subject: &Subject<'_>, language: Language) {
+    let answered = language.of("De andere kant antwoordde", "The other side answered");
     if let Some(reply) = subject.reply {
         indented(out, &format!("{answered}: {reply}"));
     }
@@ -105,15 +154,30 @@ fn said(out: &mut String, subject: &Subject<'_>, answered: &str) {
 
 /// Why a recipient did not get the message, as far as it concerns the sender.
 fn why(subject: &Subject<'_>, language: Language) -> String {
-    let (nl, en) = words(subject.reason);
-    let words = match language {
-        Language::Dutch => nl,
-        Language::English => en,
+    let (nl, en) = match subject.action {
+        Action::Delayed => so_far(subject.reason),
+        Action::Failed | Action::Delivered | Action::Relayed => words(subject.reason),
     };
+    let words = language.of(nl, en);
     match (subject.reason, subject.requirement) {
         (Some(reason), Some(requirement)) => format!("{words} ({reason}, {requirement})"),
         (Some(reason), None) => format!("{words} ({reason})"),
         (None, _) => words.to_owned(),
+    }
+}
+
+/// Why a recipient does not have the message yet.
+const fn so_far(reason: Option<Reason>) -> (&'static str, &'static str) {
+    match reason {
+        Some(Reason::PeerTemporary | Reason::EnvironmentTemporary | Reason::LocalFault) => (
+            "de mailserver van de ontvanger kan het bericht nu niet aannemen.",
+            "the recipient's mail server cannot take the message at the moment.",
+        ),
+        Some(_) => (
+            "de mailserver van de ontvanger is nu niet (veilig) bereikbaar.",
+            "the recipient's mail server cannot be reached (securely) at the moment.",
+        ),
+        None => ("het bericht wacht nog bij ons.", "the message is still waiting with us."),
     }
 }
 

@@ -120,7 +120,7 @@ async fn t36_the_report_and_the_settlement_are_one_commit() {
     let spool = open(&disk, &world);
     let accepted = accept(&spool, one_recipient(), b"x").await.unwrap();
     clock.advance(24 * 3_600_000 - 1);
-    assert_eq!(spool.take_due(world.now(), 1)[0].due(), Due::Attempt);
+    assert_ne!(spool.take_due(world.now(), 1)[0].due(), Due::Expired);
     clock.advance(1);
     let attempt = begin(&spool).await;
     assert_eq!(attempt.due(), Due::Expired);
@@ -167,16 +167,30 @@ async fn after_the_time_is_over_nothing_may_stay_pending() {
     assert_eq!(begin(&spool).await.due(), Due::Expired);
 }
 
-/// Proves: +SPOOL-009 +SPOOL-010
+/// Proves: +SPOOL-009 +SPOOL-010 +SPOOL-015
 #[tokio::test]
-async fn a_day_of_failures_has_about_fifty_tries_and_an_end() {
+async fn a_day_of_failures_has_about_fifty_tries_one_notice_and_an_end() {
     let disk = PowerDisk::default();
     let (world, clock) = world();
     let spool = open(&disk, &world);
     accept(&spool, one_recipient(), b"x").await.unwrap();
-    let mut tries = 0;
+    let (mut tries, mut notices) = (0, 0);
+    let advance = |to: Timestamp| {
+        let wait = to.duration_since(world.now()).as_millis();
+        clock.advance(i64::try_from(wait).unwrap());
+    };
     loop {
-        let attempt = begin(&spool).await;
+        let mut due = spool.take_due(world.now(), 10);
+        assert_eq!(due.len(), 1, "exactly one delivery is due");
+        if due[0].due() == Due::Late {
+            let late = spool.overdue(due.remove(0)).await.unwrap();
+            assert_eq!(late.at().duration_since(late.accepted()).as_secs(), 4 * 3600);
+            late.told(None).await.unwrap();
+            notices += 1;
+            advance(spool.next_due().unwrap());
+            continue;
+        }
+        let attempt = spool.begin_attempt(due.remove(0)).await.unwrap();
         if attempt.due() == Due::Expired {
             assert_eq!(world.now(), attempt.expires());
             break;
@@ -185,11 +199,12 @@ async fn a_day_of_failures_has_about_fifty_tries_and_an_end() {
         assert_eq!(attempt.number(), tries);
         let end = all(&attempt, &spool, Fate::Pending);
         let next = attempt.finish(end).await.unwrap().next.unwrap();
-        assert_eq!(spool.next_due(), Some(next));
-        let wait = next.duration_since(world.now()).as_millis();
-        clock.advance(i64::try_from(wait).unwrap());
+        let due = spool.next_due().unwrap();
+        assert!(due == next || (notices == 0 && due < next), "the notice alone comes between");
+        advance(due);
     }
     assert!((45..=60).contains(&tries), "{tries}");
+    assert_eq!(notices, 1);
 }
 
 /// Proves: +SPOOL-005 -SPOOL-005

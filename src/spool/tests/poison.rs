@@ -111,7 +111,7 @@ async fn t29_only_a_worker_that_panics_or_stalls_blames_its_delivery() {
     for _ in 0..5 {
         drop(try_one(&spool, delivery).await);
         settled().await;
-        clock.advance(3_600_000);
+        clock.advance(2_200_000);
     }
     assert!(poisoned(&spool).await.is_empty());
     // Stalled once, and panicked once.
@@ -122,7 +122,7 @@ async fn t29_only_a_worker_that_panics_or_stalls_blames_its_delivery() {
     drop(attempt);
     settled().await;
     assert!(poisoned(&spool).await.is_empty());
-    clock.advance(3_600_000);
+    clock.advance(2_200_000);
     let attempt = try_one(&spool, delivery).await;
     let worker = tokio::spawn(async move {
         let _attempt = attempt;

@@ -26,13 +26,15 @@ fn waiting(route: &Route, due: Timestamp) -> StoredDelivery {
         state: State::Waiting { due, aim: Aim::Deliver },
         tries: 0,
         unknown: 0,
+        // Its sender knows that it is late: that is another reason to be due (`late`).
+        warned: Some(start()),
         recipients: Vec::new(),
     }
 }
 
 /// A board with `count` deliveries due at the start on each of `domains`, the first domain's first.
 fn board(domains: &[(&str, u64)]) -> Board {
-    let mut board = Board::new(Retry::default());
+    let mut board = Board::new(Retry::default(), start());
     let mut number = 0;
     for (domain, count) in domains {
         for _ in 0..*count {
@@ -98,7 +100,7 @@ fn t34_a_closed_route_is_not_asked_about_again_and_its_mail_still_expires() {
     let expiry = 24 * 3600;
     let mut closed = |_: &Route, due: Due| match due {
         Due::Attempt => Admission::NotBefore(at(2 * expiry)),
-        Due::Expired | Due::ReturnAsked => Admission::Yes(()),
+        Due::Expired | Due::ReturnAsked | Due::Late => Admission::Yes(()),
     };
     assert!(board.take_due(at(expiry - 1), 256, &mut closed).is_empty());
     assert_eq!(board.next_due(), Some(at(expiry)));
@@ -118,7 +120,7 @@ fn what_is_to_be_returned_does_not_wait_for_a_slot_of_its_route() {
     board.put(id(900), &asked);
     let busy = |_: &Route, due: Due| match due {
         Due::Attempt => Admission::Busy,
-        Due::Expired | Due::ReturnAsked => Admission::Yes(()),
+        Due::Expired | Due::ReturnAsked | Due::Late => Admission::Yes(()),
     };
     let taken = board.take_due(at(60), 10, busy);
     assert_eq!(taken, [(id(900), route, Due::ReturnAsked, ())]);
@@ -128,7 +130,7 @@ fn what_is_to_be_returned_does_not_wait_for_a_slot_of_its_route() {
 #[test]
 fn when_a_peer_is_back_its_mail_is_due_and_nobody_else_s() {
     let (back, other) = (federation("back.nl"), federation("b.nl"));
-    let mut board = Board::new(Retry::default());
+    let mut board = Board::new(Retry::default(), start());
     for number in 0..10 {
         board.put(id(number), &waiting(&back, at(600)));
         board.put(id(number + 100), &waiting(&other, at(600)));
@@ -172,7 +174,7 @@ proptest::proptest! {
     fn every_delivery_comes_out_once(
         plan in proptest::collection::vec((0u64..40, 0u8..4, 0i64..100), 1..120),
     ) {
-        let mut board = Board::new(Retry::default());
+        let mut board = Board::new(Retry::default(), start());
         let mut stored: HashMap<DeliveryId, i64> = HashMap::new();
         let mut claimed = Vec::new();
         for (number, action, second) in plan {

@@ -24,12 +24,14 @@ pub struct HeaderLimits {
     pub fields: usize,
     /// `Received:` fields; one more is a loop.
     pub received: usize,
+    /// `Received:` fields of the node that looks ([`HeaderWatch::at`]); one more is a loop.
+    pub own_received: usize,
 }
 
 impl Default for HeaderLimits {
     /// The defaults of `spec/08-limits.md`.
     fn default() -> Self {
-        Self { octets: 256 << 10, fields: 1000, received: 100 }
+        Self { octets: 256 << 10, fields: 1000, received: 100, own_received: 8 }
     }
 }
 
@@ -88,6 +90,7 @@ pub struct HeaderFacts {
 /// Content is pushed in pieces of any size; nothing but the header section is kept, and of that no more than the limit.
 pub struct HeaderWatch {
     limits: HeaderLimits,
+    node: Option<DomainName>,
     section: Vec<u8>,
     state: State,
 }
@@ -103,7 +106,13 @@ impl HeaderWatch {
     /// Nothing seen yet.
     #[must_use]
     pub const fn new(limits: HeaderLimits) -> Self {
-        Self { limits, section: Vec::new(), state: State::Open }
+        Self { limits, node: None, section: Vec::new(), state: State::Open }
+    }
+
+    /// The same at the node of this name: it knows its own traces when they come by again (SMTP-019).
+    #[must_use]
+    pub fn at(self, node: DomainName) -> Self {
+        Self { node: Some(node), ..self }
     }
 
     /// Takes the next octets of the content.
@@ -150,7 +159,7 @@ impl HeaderWatch {
 
     fn read(&mut self) {
         let section = std::mem::take(&mut self.section);
-        self.state = State::Read(read(&section, self.limits));
+        self.state = State::Read(read(&section, self.limits, self.node.as_ref()));
     }
 
     /// What the header section says. Content without an empty line is a header section only.
@@ -170,13 +179,9 @@ impl HeaderWatch {
 }
 
 /// Reads a complete header section, without the empty line behind it.
-fn read(section: &[u8], limits: HeaderLimits) -> Result<HeaderFacts, HeaderFault> {
+fn read(section: &[u8], limits: HeaderLimits, node: Option<&DomainName>) -> Result<HeaderFacts, HeaderFault> {
     let fields = fields(section, limits.fields)?;
-    let received = named(&fields, "received").count();
-    if received > limits.received {
-        let detail = format!("{received} Received: fields; {} are admitted", limits.received);
-        return Err(HeaderFault::new(Reason::MailLoop, detail));
-    }
+    let received = check_loop(&fields, limits, node)?;
     let from = mailbox::from(only(&fields, "from")?.ok_or_else(|| from_fault("there is no From: field"))?)?;
     let from_domain = one_domain(&from)?;
     let sender = only(&fields, "sender")?.map(mailbox::sender).transpose()?;
@@ -188,6 +193,37 @@ fn read(section: &[u8], limits: HeaderLimits) -> Result<HeaderFacts, HeaderFault
         received,
         message_id: message_id(&fields),
         tls_required_no: named(&fields, "tls-required").any(|field| field.text_is("no")),
+    })
+}
+
+/// Counts the hosts that a message has passed, and how often this one was among them (SMTP-019). Returns all.
+fn check_loop(
+    fields: &[Field<'_>],
+    limits: HeaderLimits,
+    node: Option<&DomainName>,
+) -> Result<usize, HeaderFault> {
+    let looping = |detail: String| Err(HeaderFault::new(Reason::MailLoop, detail));
+    let received = named(fields, "received").count();
+    if received > limits.received {
+        return looping(format!("{received} Received: fields; {} are admitted", limits.received));
+    }
+    let Some(node) = node else { return Ok(received) };
+    let own = named(fields, "received").filter(|field| is_trace_of(field, node)).count();
+    if own > limits.own_received {
+        let admitted = limits.own_received;
+        return looping(format!("{own} Received: fields are of this node itself; {admitted} are admitted"));
+    }
+    Ok(received)
+}
+
+/// Whether a `Received:` field says that it was written by `node` (`by` clause of RFC 5321 section 4.4).
+fn is_trace_of(field: &Field<'_>, node: &DomainName) -> bool {
+    let value = field.unfolded();
+    let words: Vec<&[u8]> = value.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
+    words.windows(2).any(|pair| {
+        let name = pair[1].split(|octet| matches!(octet, b';' | b'(')).next().unwrap_or_default();
+        let name = name.strip_suffix(b".").unwrap_or(name);
+        pair[0].eq_ignore_ascii_case(b"by") && name.eq_ignore_ascii_case(node.as_str().as_bytes())
     })
 }
 

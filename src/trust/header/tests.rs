@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const SMALL: HeaderLimits = HeaderLimits { octets: 4096, fields: 20, received: 3 };
+const SMALL: HeaderLimits = HeaderLimits { octets: 4096, fields: 20, received: 3, own_received: 2 };
 
 fn facts(content: &[u8]) -> Result<HeaderFacts, HeaderFault> {
     let mut watch = HeaderWatch::new(SMALL);
@@ -214,6 +214,37 @@ fn t30_counts_received_fields() {
     assert_eq!(reason(&with(4)), Some(Reason::MailLoop));
     let folded = b"RECEIVED : x\r\nReceived:\r\n y\r\nreceived: z\r\nReceived: z\r\nFrom: a@a.nl\r\n\r\n";
     assert_eq!(reason(folded), Some(Reason::MailLoop));
+}
+
+/// Proves: +SMTP-019 -SMTP-019
+#[test]
+fn t30_a_node_knows_its_own_trace() {
+    let reason = |traces: &[&str]| {
+        let fields: String = traces.iter().map(|trace| format!("Received: {trace}\r\n")).collect();
+        let mut watch = HeaderWatch::new(SMALL).at("nta.b.nl".parse().unwrap());
+        let pushed = watch.push(format!("{fields}From: a@a.nl\r\n\r\n").as_bytes());
+        pushed.and_then(|()| watch.finish()).err().map(|fault| fault.reason())
+    };
+    let own = "from nta.a.nl ([192.0.2.1]) by nta.b.nl with ESMTPS id 1; Mon, 02 Nov 2026 10:00:00 +0000";
+    let others = [
+        "from nta.b.nl by nta.a.nl with ESMTPS id 1; date",
+        "from x by nta.b.nl.evil.nl; date",
+        "from x by mail.nta.b.nl; date",
+        "from x by nta.c.nl for <by@nta.b.nl>; date",
+    ];
+    assert_eq!(reason(&[own, own]), None, "it may come by again");
+    assert_eq!(reason(&[own, own, own]), Some(Reason::MailLoop));
+    for other in others {
+        assert_eq!(reason(&[own, own, other]), None, "{other}");
+    }
+    for same in [
+        "from x\r\n by NTA.B.NL\r\n with ESMTPS; date",
+        "from x BY nta.b.nl.; date",
+        "by nta.b.nl(x) with y; d",
+        "from x\tby\tnta.b.nl; d",
+    ] {
+        assert_eq!(reason(&[own, same, own]), Some(Reason::MailLoop), "{same}");
+    }
 }
 
 /// Proves: +LIM-006 -LIM-006

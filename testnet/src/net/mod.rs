@@ -225,6 +225,30 @@ impl Net {
         self.nodes_mut().find(|(placed, _)| placed.provider.id == id).map(|(_, node)| node)
     }
 
+    /// The platform of the provider with this `id` submits a message to its node.
+    ///
+    /// # Errors
+    /// The connection broke, or no node plays that provider.
+    pub async fn submit(
+        &self,
+        id: &str,
+        envelope: &client::Envelope,
+        content: &[u8],
+    ) -> Result<client::Offered, NetError> {
+        let no_node = || NetError::Machine { what: id.to_owned(), why: "no node plays it".to_owned() };
+        let provider = self.provider(id).ok_or_else(no_node)?;
+        let call = client::Call {
+            address: provider.node().ok_or_else(no_node)?.submission(),
+            server: &provider.placed.hosts[0].0,
+            helo: "platform.invalid",
+            identity: None,
+        };
+        let mut client = client::connect(&call).await?;
+        let offered = client.offer(envelope, content, client::Carriage::Data).await?;
+        client.quit().await;
+        Ok(offered)
+    }
+
     /// A node that has ended by itself, with how and what it printed. There should be none.
     pub fn ended(&mut self) -> Option<NetError> {
         self.nodes_mut().find_map(|(placed, node)| {
@@ -262,6 +286,15 @@ impl Provider {
     pub fn node(&self) -> Option<&NodeProcess> {
         match &self.part {
             Part::Node { node, .. } => Some(node),
+            Part::Fake(_) | Part::Nobody(_) => None,
+        }
+    }
+
+    /// Its environment, if it has one, to be taken down and up.
+    #[must_use]
+    pub const fn sink_mut(&mut self) -> Option<&mut Sink> {
+        match &mut self.part {
+            Part::Node { sink, .. } => Some(sink),
             Part::Fake(_) | Part::Nobody(_) => None,
         }
     }

@@ -224,11 +224,43 @@ impl NodeProcess {
         within_a_minute(format!("an attempt of message {message}"), search).await
     }
 
+    /// Waits until nothing is left in its spool.
+    ///
+    /// # Errors
+    /// There still is after a minute.
+    pub async fn idle(&self) -> Result<(), NetError> {
+        let search = async {
+            let mut looks = looks();
+            loop {
+                looks.tick().await;
+                let listed = self.ask(&["spool", "list"]).await?;
+                if listed["deliveries"].as_array().is_some_and(Vec::is_empty) {
+                    return Ok(());
+                }
+            }
+        };
+        within_a_minute(format!("an empty spool at {}", self.provider), search).await
+    }
+
     /// The line that it logged about a transaction it refused, among those after the first `before` octets of its log.
     ///
     /// # Errors
     /// There is none within a minute.
     pub async fn refusal(&self, direction: &str, before: usize) -> Result<Value, NetError> {
+        let refused = |line: &Value| line["direction"] == direction && line["outcome"] == "refused";
+        self.logged(&format!("the {direction} record of a refusal"), before, refused).await
+    }
+
+    /// The first such line in its log, after the first `before` octets of it. `what` is it, in the error.
+    ///
+    /// # Errors
+    /// There is none within a minute.
+    pub async fn logged(
+        &self,
+        what: &str,
+        before: usize,
+        mut wanted: impl FnMut(&Value) -> bool,
+    ) -> Result<Value, NetError> {
         let search = async {
             let mut looks = looks();
             loop {
@@ -236,14 +268,12 @@ impl NodeProcess {
                 let printed = self.printed();
                 let news = printed.get(before..).unwrap_or_default();
                 let mut lines = news.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-                if let Some(line) =
-                    lines.find(|line| line["direction"] == direction && line["outcome"] == "refused")
-                {
+                if let Some(line) = lines.find(&mut wanted) {
                     return Ok(line);
                 }
             }
         };
-        within_a_minute(format!("the {direction} record of a refusal"), search).await
+        within_a_minute(what.to_owned(), search).await
     }
 
     /// Waits until it has nothing left to deliver.
@@ -388,6 +418,13 @@ private_peer_addresses = true
         admin = private(ADMIN_PORT),
         control = file(&home.join(CONTROL_SOCKET)),
     );
+    if !provider.limits.is_empty() {
+        toml.push_str("\n[limits]\n");
+        for (key, limit) in &provider.limits {
+            // Writing to a String does not fail.
+            let _ = writeln!(toml, "{} = {limit}", text(key));
+        }
+    }
     toml
 }
 
@@ -449,6 +486,15 @@ mod tests {
         assert_eq!(config["environment"]["address"].as_str(), Some("unix:/home of \"a\"/\t/lmtp.sock"));
         assert_eq!(config["lab"]["peer_port"].as_integer(), Some(2_525));
         assert!(config["federation"].get("peer").is_none());
+    }
+
+    #[test]
+    fn limits_of_a_provider_are_those_of_its_node() {
+        let config = written(|topology| {
+            topology.providers[0].limits.insert("return_seconds".into(), 10);
+        });
+        assert_eq!(config["limits"]["return_seconds"].as_integer(), Some(10));
+        assert!(written(|_| ()).get("limits").is_none());
     }
 
     #[test]

@@ -133,21 +133,27 @@ impl Sink {
             violations: Mutex::default(),
             stored,
         });
-        let (listen, task) = match listen {
-            Listen::Unix(path) => {
-                match std::fs::remove_file(&path) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
-                let listener = UnixListener::bind(&path)?;
-                (Listen::Unix(path), tokio::spawn(serve_unix(listener, shared.clone())))
-            }
-            Listen::Tcp(addr) => {
-                let listener = TcpListener::bind(addr).await?;
-                (Listen::Tcp(listener.local_addr()?), tokio::spawn(serve_tcp(listener, shared.clone())))
-            }
-        };
+        let (listen, task) = serve(listen, shared.clone()).await?;
         Ok(Self { listen, shared, task })
+    }
+
+    /// Stops listening and ends every session, as if its machine had gone. What is stored stays.
+    pub async fn down(&mut self) {
+        self.task.abort();
+        if !self.task.is_finished() {
+            // It was cancelled, as asked.
+            let _ = (&mut self.task).await;
+        }
+    }
+
+    /// Listens again where it did.
+    ///
+    /// # Errors
+    /// If it can't.
+    pub async fn up(&mut self) -> io::Result<()> {
+        self.task.abort();
+        (self.listen, self.task) = serve(self.listen.clone(), self.shared.clone()).await?;
+        Ok(())
     }
 
     /// Where it listens, with the real port.
@@ -222,6 +228,24 @@ impl Shared {
 /// Data behind these locks is replaced or extended whole, so a panic elsewhere leaves it good.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Listens; returns where, with the real port.
+async fn serve(listen: Listen, shared: Arc<Shared>) -> io::Result<(Listen, JoinHandle<()>)> {
+    match listen {
+        Listen::Unix(path) => {
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let listener = UnixListener::bind(&path)?;
+            Ok((Listen::Unix(path), tokio::spawn(serve_unix(listener, shared))))
+        }
+        Listen::Tcp(addr) => {
+            let listener = TcpListener::bind(addr).await?;
+            Ok((Listen::Tcp(listener.local_addr()?), tokio::spawn(serve_tcp(listener, shared))))
+        }
+    }
 }
 
 async fn serve_unix(listener: UnixListener, shared: Arc<Shared>) {

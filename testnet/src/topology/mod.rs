@@ -119,6 +119,9 @@ pub struct Provider {
     /// What its clients present. Other than `own` needs `played_by = "testnet"`.
     #[serde(default)]
     pub client_certificate: ClientCertificate,
+    /// Limits of its node by key, as its own configuration has them: so a day can be made short.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, u64>,
 }
 
 /// Who is behind a provider's hosts.

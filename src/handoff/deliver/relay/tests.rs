@@ -134,6 +134,48 @@ impl Near {
     }
 }
 
+/// As [`polite`], with DSN, and out of its mind after the first of two answers.
+fn reporting(line: &str) -> Option<&'static str> {
+    match line {
+        "LHLO nta-a.a.nl" => Some("250-env.a.nl\r\n250-DSN\r\n250 ENHANCEDSTATUSCODES\r\n"),
+        "." => Some("250 2.1.5 kept\r\nnonsense\r\n"),
+        other => polite(other),
+    }
+}
+
+/// Proves: +SPOOL-016 -SPOOL-016
+#[tokio::test]
+async fn whoever_offers_dsn_is_told_the_wishes_and_reports_itself() {
+    let mut wishes = envelope(&["jan@a.nl", "piet@a.nl"]);
+    wishes.ret = Some(crate::model::Ret::Headers);
+    wishes.envid = Some("QQ+314".to_owned());
+    wishes.recipients[0].notify = Some(crate::model::Notify { success: true, failure: true, delay: false });
+    wishes.recipients[0].orcpt = Some("rfc822;J+an@a.nl".to_owned());
+    wishes.recipients[1].notify = Some(crate::model::Notify::NEVER);
+
+    let near_one = near(Dialect::Lmtp, reporting);
+    let handover = deliver(&near_one.relay, &wishes, b"x\r\n").await.unwrap();
+    assert_eq!(handover.recipients[0].verdict, Verdict::Delivered);
+    assert_eq!(handover.recipients[1].verdict, Verdict::Later);
+    assert_eq!(handover.reports, Reports::Passed);
+    let heard = near_one.heard();
+    assert!(heard.contains("MAIL FROM:<jan@b.nl> RET=HDRS ENVID=QQ+2B314\r\n"), "{heard}");
+    assert!(
+        heard.contains("RCPT TO:<jan@a.nl> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;J+2Ban@a.nl\r\n"),
+        "{heard}"
+    );
+    assert!(heard.contains("RCPT TO:<piet@a.nl> NOTIFY=NEVER\r\n"), "{heard}");
+
+    let near_one = near(Dialect::Lmtp, polite);
+    let handover = deliver(&near_one.relay, &wishes, b"x\r\n").await.unwrap();
+    assert_eq!(handover.reports, Reports::Ours);
+    let heard = near_one.heard();
+    assert!(
+        heard.contains("MAIL FROM:<jan@b.nl>\r\nRCPT TO:<jan@a.nl>\r\nRCPT TO:<piet@a.nl>\r\n"),
+        "{heard}"
+    );
+}
+
 /// Proves: +HAND-001 -HAND-001
 #[tokio::test]
 async fn each_lmtp_reply_settles_its_recipient_alone() {

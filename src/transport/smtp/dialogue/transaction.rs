@@ -74,6 +74,8 @@ pub struct TransferError {
     /// Recipients that had their final word before: refused at RCPT, or answered one by one in LMTP. The others are as
     /// the error says.
     pub settled: Vec<RecipientReply>,
+    /// As in [`Transfer`], for those of them that the other side took.
+    pub reports: Reports,
 }
 
 /// What a step of a transaction can end in besides going on.
@@ -101,6 +103,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
         content: Content<'_>,
     ) -> Result<Transfer, TransferError> {
         let mut settled = vec![None; envelope.recipients.len()];
+        let reports = if self.capabilities.has("DSN") { Reports::Passed } else { Reports::Ours };
         let outcome = self.transact(envelope, content, &mut settled).await;
         if let Err(Stop::Broken(error)) = outcome {
             // Only what was found out before the first command leaves the link as it was.
@@ -108,7 +111,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
                 self.wire.set_usable(Usable::No);
             }
             let last_words = settled.into_iter().map(|one| one.filter(is_last_word));
-            return Err(TransferError { error, settled: collect(envelope, last_words) });
+            return Err(TransferError { error, settled: collect(envelope, last_words), reports });
         }
         if let Err(Stop::Refused(step, reply)) = outcome {
             for one in settled.iter_mut().filter(|one| !one.as_ref().is_some_and(is_last_word)) {
@@ -127,7 +130,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
         {
             self.wire.set_usable(Usable::AfterReset);
         }
-        let reports = if self.capabilities.has("DSN") { Reports::Passed } else { Reports::Ours };
         Ok(Transfer { recipients, content_left, reports })
     }
 
