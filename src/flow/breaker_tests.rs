@@ -228,3 +228,12 @@ fn an_operator_who_retries_has_the_probe_at_once() {
     breakers.hurry(&route("c.nl"), at(5));
     assert!(breakers.news().is_empty(), "nothing to hurry there");
 }
+
+#[test]
+fn hosts_are_probed_at_least_as_often_as_messages_are_tried() {
+    let limits = Limits { retry_first_seconds: 2, retry_longest_seconds: 4, ..Limits::default() };
+    let retry = Breakers::new(&limits).retry;
+    assert_eq!((retry.interval(1).as_secs(), retry.interval(9).as_secs()), (2, 4));
+    let retry = Breakers::new(&Limits::default()).retry;
+    assert_eq!((retry.interval(1).as_secs(), retry.interval(9).as_secs()), (60, 300));
+}
