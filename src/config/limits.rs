@@ -188,9 +188,9 @@ limits! {
     host_failures: Count, 2, 5, 100,
         "Failures of a host in a row before it rests. SMTP-027.";
     probe_first_seconds: Seconds, 1, MINUTE, 30 * MINUTE,
-        "Rest of a host before its first probe; it doubles from there. SMTP-027.";
+        "Rest of a host before its first probe, if that is not longer than retry_first_seconds; it doubles from there. SMTP-027.";
     probe_longest_seconds: Seconds, 1, 5 * MINUTE, HOUR,
-        "Longest rest between two probes of a host; a probe costs one connection. SMTP-027.";
+        "Longest rest between two probes of a host, if that is not longer than retry_longest_seconds; a probe costs one connection. SMTP-027.";
 
     retry_first_seconds: Seconds, 1, MINUTE, 30 * MINUTE,
         "Wait before the second attempt; it doubles from there. SPOOL-009.";

@@ -115,11 +115,14 @@ impl Breakers {
             + 3 * limits.ehlo_seconds
             + limits.handshake_seconds
             + 4 * limits.dns_question_seconds;
+        // Where messages are tried more often than hosts would be probed, hosts are too.
+        let first = limits.probe_first_seconds.min(limits.retry_first_seconds);
+        let longest = limits.probe_longest_seconds.min(limits.retry_longest_seconds).max(first);
         Self {
             failures: u32::try_from(limits.host_failures).unwrap_or(u32::MAX),
             retry: Retry {
-                first: seconds(limits.probe_first_seconds),
-                longest: seconds(limits.probe_longest_seconds.max(limits.probe_first_seconds)),
+                first: seconds(first),
+                longest: seconds(longest),
                 expiry: EXPIRY_MAX,
                 warning: EXPIRY_MAX,
             },

@@ -144,7 +144,7 @@ fn a_change_in_dns_is_tried_at_once_and_silence_is_no_change() {
     let (breakers, _, b) = closed();
     let domain: DomainName = "b.nl".parse().unwrap();
     assert!(breakers.to_look_up(at(10)).is_empty(), "not more often than probes begin");
-    assert_eq!(breakers.to_look_up(at(60)), [domain.clone()]);
+    assert_eq!(breakers.to_look_up(at(60)), std::slice::from_ref(&domain));
     assert!(breakers.to_look_up(at(60)).is_empty());
     breakers.looked_up(&domain, Some(Digest::of(b"old")), at(60));
     breakers.news();
@@ -227,4 +227,13 @@ fn an_operator_who_retries_has_the_probe_at_once() {
     assert_eq!(breakers.may_try(&b, at(5)), Ok(()));
     breakers.hurry(&route("c.nl"), at(5));
     assert!(breakers.news().is_empty(), "nothing to hurry there");
+}
+
+#[test]
+fn hosts_are_probed_at_least_as_often_as_messages_are_tried() {
+    let limits = Limits { retry_first_seconds: 2, retry_longest_seconds: 4, ..Limits::default() };
+    let retry = Breakers::new(&limits).retry;
+    assert_eq!((retry.interval(1).as_secs(), retry.interval(9).as_secs()), (2, 4));
+    let retry = Breakers::new(&Limits::default()).retry;
+    assert_eq!((retry.interval(1).as_secs(), retry.interval(9).as_secs()), (60, 300));
 }

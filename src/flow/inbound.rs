@@ -199,7 +199,7 @@ impl Content for Receiving {
     async fn finish(self: Box<Self>) -> Result<Reply, Reply> {
         let Self { node, knock, envelope, sender, helo, mut ledger, intake } = *self;
         let ended = async {
-            let Complete { draft, header, kept } = intake.finish()?;
+            let Complete { draft, header, kept } = intake.finish().await?;
             let content = kept.as_deref().unwrap_or_default();
             let message = Message {
                 node: &node,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::node::Node;
 use super::refusal::Refusal;
-use crate::model::{AttemptId, Envelope};
+use crate::model::{AttemptId, DomainName, Envelope};
 use crate::spool::{Accepted, Draft, SpoolError};
 use crate::transport::smtp::Reply;
 use crate::trust::{
@@ -25,6 +25,9 @@ pub(super) struct Intake {
     draft: Draft,
     watch: HeaderWatch,
     kept: Option<Vec<u8>>,
+    /// The header section, held back until it is known whether it lacks something of ours.
+    held: Option<Vec<u8>>,
+    by: DomainName,
 }
 
 /// Content that is complete.
@@ -64,7 +67,19 @@ impl Intake {
         .at(live.config.node.name.clone());
         let kept = (keep == Keep::Whole).then(Vec::new);
         let message = node.inner.world.message_id();
-        Self { draft: node.inner.spool.draft(message, field.to_string().as_bytes()), watch, kept }
+        Self {
+            draft: node.inner.spool.draft(message, field.to_string().as_bytes()),
+            watch,
+            kept,
+            held: None,
+            by: live.config.node.name.clone(),
+        }
+    }
+
+    /// Has a message without `Message-ID:` given one, so that whoever gets it twice can see that (SUBM-005). Once, here: all
+    /// attempts carry the same.
+    pub(super) fn completing(self) -> Self {
+        Self { held: Some(Vec::new()), ..self }
     }
 
     /// The next octets.
@@ -73,12 +88,34 @@ impl Intake {
         if let Some(kept) = &mut self.kept {
             kept.extend_from_slice(octets);
         }
-        Ok(self.draft.write(octets).await?)
+        let Some(mut held) = self.held.take() else { return Ok(self.draft.write(octets).await?) };
+        held.extend_from_slice(octets);
+        match self.watch.facts().map(|facts| facts.message_ids) {
+            Some(message_ids) => self.release(&held, message_ids).await,
+            None => {
+                self.held = Some(held);
+                Ok(())
+            }
+        }
+    }
+
+    async fn release(&mut self, held: &[u8], message_ids: usize) -> Result<(), Refusal> {
+        if message_ids == 0 {
+            let field = format!("Message-ID: <{}@{}>\r\n", self.draft.message(), self.by);
+            self.draft.add_prefix(field.as_bytes());
+        }
+        Ok(self.draft.write(held).await?)
     }
 
     /// No more octets.
-    pub(super) fn finish(self) -> Result<Complete, Refusal> {
-        Ok(Complete { header: self.watch.finish()?, draft: self.draft, kept: self.kept })
+    pub(super) async fn finish(mut self) -> Result<Complete, Refusal> {
+        let held = self.held.take();
+        let watch = std::mem::replace(&mut self.watch, HeaderWatch::new(HeaderLimits::default()));
+        let header = watch.finish()?;
+        if let Some(held) = held {
+            self.release(&held, header.message_ids).await?;
+        }
+        Ok(Complete { header, draft: self.draft, kept: self.kept })
     }
 }
 

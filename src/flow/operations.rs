@@ -126,9 +126,10 @@ async fn take(
         let added = order.add(node, recipient, ledger).await;
         added.map_err(|refusal| (Some(recipient.address.clone()), refusal))?;
     }
-    let mut intake = Intake::open(node, &name, None, order.envelope(), ledger.record.attempt, Keep::Nothing);
+    let mut intake =
+        Intake::open(node, &name, None, order.envelope(), ledger.record.attempt, Keep::Nothing).completing();
     receive(&mut content, &mut intake, limits.message_octets).await.map_err(whole)?;
-    let complete = intake.finish().map_err(whole)?;
+    let complete = intake.finish().await.map_err(whole)?;
     order.accept(node, complete, ledger).await.map_err(whole)
 }
 

@@ -111,7 +111,8 @@ impl Gate for SubmissionGate {
     async fn content(&self, _peer: &Submitter, transaction: Transaction) -> Result<Box<dyn Content>, Reply> {
         let Transaction { order, helo, ledger } = transaction;
         let record = ledger.record.attempt;
-        let intake = Intake::open(&self.node, &helo, None, &order.envelope, record, Keep::Nothing);
+        let intake =
+            Intake::open(&self.node, &helo, None, &order.envelope, record, Keep::Nothing).completing();
         Ok(Box::new(Receiving { node: self.node.clone(), order, ledger, intake }))
     }
 }
@@ -231,7 +232,7 @@ impl Content for Receiving {
 
     async fn finish(self: Box<Self>) -> Result<Reply, Reply> {
         let Self { node, order, mut ledger, intake } = *self;
-        let ended = match intake.finish() {
+        let ended = match intake.finish().await {
             Ok(complete) => order.accept(&node, complete, &mut ledger).await,
             Err(refusal) => Err(refusal),
         };

@@ -131,6 +131,14 @@ impl Draft {
         self.content.clone().finish()
     }
 
+    /// Puts another field of ours below the prefix. It belongs before the first octet of the content.
+    pub fn add_prefix(&mut self, field: &[u8]) {
+        debug_assert_eq!(self.size, 0, "content has been written");
+        self.content.update(field);
+        self.total += field.len() as u64;
+        self.buffer.extend_from_slice(field);
+    }
+
     /// Takes the next octets of the content, after transparency is undone.
     ///
     /// # Errors

@@ -179,6 +179,31 @@ async fn t39_a_message_sent_again_after_a_lost_reply_arrives_once() {
     net.stop().await;
 }
 
+/// Proves: +SUBM-005 -SUBM-005
+#[tokio::test]
+async fn a_submitted_message_without_message_id_is_given_one_and_others_keep_theirs() {
+    let net = net("b", PlayedBy::Nobody).await;
+    let (a, c) = (net.provider("a").unwrap(), net.provider("c").unwrap());
+    let mut platform = link(a.node().unwrap().submission(), &a.placed.hosts[0].0, None).await;
+    let (from, to) = ("alice@a.nl", "carol@c.nl");
+    let own = letter(from, to, "own@a.nl");
+    let without = b"From: alice@a.nl\r\nSubject: none\r\n\r\nMessage-ID: <not.this@a.nl>\r\n";
+    let header_only = b"From: alice@a.nl\r\nSubject: short\r\n";
+    for content in [&own[..], without, header_only] {
+        send(&mut platform, Verb::Data, from, to, content, None).await;
+    }
+    let stored = timeout(PATIENCE, c.sink().unwrap().wait_for(3)).await.unwrap();
+    for message in stored {
+        let content = String::from_utf8(message.content().unwrap()).unwrap();
+        let ours =
+            content.lines().filter(|line| line.starts_with("Message-ID: <") && line.ends_with("@nta.a.nl>"));
+        let all: Vec<&[u8]> = vec![&own, without, header_only];
+        let sent = all.iter().position(|sent| content.as_bytes().ends_with(sent)).unwrap();
+        assert_eq!(ours.count(), usize::from(sent > 0), "{content}");
+    }
+    net.stop().await;
+}
+
 // ------------------------------------------------------------------------------------------- hosts that are away
 
 /// Provider b is away (it hangs up on everybody) with many messages for it; c is not slowed, and b is tried as soon as it

@@ -81,6 +81,8 @@ pub struct HeaderFacts {
     pub received: usize,
     /// The `Message-ID:`, for records; printable ASCII, at most 250 octets, and absent where it is anything else.
     pub message_id: Option<String>,
+    /// How many `Message-ID:` fields there are, readable or not.
+    pub message_ids: usize,
     /// Whether `TLS-Required: no` is there. Noted and never honoured (SMTP-021).
     pub tls_required_no: bool,
 }
@@ -162,6 +164,15 @@ impl HeaderWatch {
         self.state = State::Read(read(&section, self.limits, self.node.as_ref()));
     }
 
+    /// What the header section says, once it is complete and nothing is wrong with it.
+    #[must_use]
+    pub const fn facts(&self) -> Option<&HeaderFacts> {
+        match &self.state {
+            State::Read(Ok(facts)) => Some(facts),
+            State::Read(Err(_)) | State::Open => None,
+        }
+    }
+
     /// What the header section says. Content without an empty line is a header section only.
     ///
     /// # Errors
@@ -192,6 +203,7 @@ fn read(section: &[u8], limits: HeaderLimits, node: Option<&DomainName>) -> Resu
         report: report(&fields),
         received,
         message_id: message_id(&fields),
+        message_ids: named(&fields, "message-id").count(),
         tls_required_no: named(&fields, "tls-required").any(|field| field.text_is("no")),
     })
 }
