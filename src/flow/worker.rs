@@ -45,7 +45,7 @@ pub(super) async fn work(node: Node, stop: CancellationToken) {
             () = tokio::time::sleep(nap(&node)) => {}
             Some(_) = running.join_next(), if !running.is_empty() => {}
         }
-        node.inner.budgets.tidy();
+        node.inner.budgets.load().tidy();
         let now = node.inner.world.now();
         if pruned.is_none_or(|at| now.duration_since(at).as_secs() >= PRUNE_SECONDS) {
             pruned = Some(now);
