@@ -1,0 +1,260 @@
+//! Rows of the table of failed checks (`spec/05-failures.md`) that a client brings about by what it says: each with its code,
+//! its reason in the reply and in the decision record, and nothing of the message with anybody. The rows about DNS and hosts are
+//! those of the topology `faults`.
+#![allow(clippy::unwrap_used)]
+
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use testnet::net::client::{Call, Carriage, Envelope, connect};
+use testnet::net::{Build, Home, Net, locate};
+use testnet::pki::{CertSpec, Identity};
+use testnet::sink::Answer;
+use testnet::topology::Topology;
+use tokio::time::timeout;
+
+const TOPOLOGY: &str = r#"
+about = "Two nodes, and a domain that nobody can judge."
+[[provider]]
+id = "a"
+name = "Provider A"
+domains = ["a.nl"]
+hosts = ["nta.a.nl"]
+[[provider]]
+id = "b"
+name = "Provider B"
+domains = ["b.nl"]
+hosts = ["nta.b.nl"]
+[[provider]]
+id = "c"
+name = "Provider C"
+domains = ["c.nl"]
+hosts = ["nta.c.nl"]
+played_by = "nobody"
+[[fault]]
+zone = "c.nl"
+trouble = "wrong_signature"
+"#;
+
+/// What each node is told beyond what the testnet writes. Small limits, so that they can be exceeded.
+const SETTINGS: &str = "\n[limits]\nmessage_octets = 100_000\nheader_octets = 65_536\n";
+
+/// Who offers something.
+#[derive(Clone, Copy)]
+enum Who<'a> {
+    /// The platform of `a`, to the node of `a`.
+    Platform,
+    /// A client of the testnet with this certificate, to the node of `b`.
+    Peer(&'a Identity),
+}
+
+/// One row: how it is brought about, and what it leads to.
+struct Row {
+    reason: &'static str,
+    step: &'static str,
+    from: &'static str,
+    to: &'static str,
+    parameters: &'static [&'static str],
+    content: String,
+}
+
+impl Row {
+    fn new(reason: &'static str, step: &'static str, content: impl Into<String>) -> Self {
+        let content = content.into();
+        Self { reason, step, from: "alice@a.nl", to: "bob@b.nl", parameters: &[], content }
+    }
+
+    fn from(self, from: &'static str) -> Self {
+        Self { from, ..self }
+    }
+
+    fn to(self, to: &'static str) -> Self {
+        Self { to, ..self }
+    }
+
+    fn parameters(self, parameters: &'static [&'static str]) -> Self {
+        Self { parameters, ..self }
+    }
+}
+
+const HEAD: &str = "From: <alice@a.nl>\r\n";
+
+fn plain() -> String {
+    format!("{HEAD}\r\nx\r\n")
+}
+
+/// Rows of content and envelope, the same at both borders.
+fn rows() -> Vec<Row> {
+    let lines = |line: &str, count| format!("{HEAD}{}\r\nx\r\n", format!("{line}\r\n").repeat(count));
+    vec![
+        Row::new("message_too_large", "MAIL", plain()).parameters(&["SIZE=100001"]),
+        Row::new("message_too_large", "content", format!("{}{}", plain(), "a line\r\n".repeat(13_000))),
+        Row::new(
+            "header_too_large",
+            "content",
+            lines("X-Long: a field that is repeated until it is too much", 1_200),
+        ),
+        Row::new("header_too_large", "content", lines("X: y", 1_001)),
+        Row::new("mail_loop", "content", lines("Received: by x; y", 101)),
+        Row::new("from_malformed", "content", lines(HEAD.trim_end(), 1)),
+        Row::new("from_malformed", "content", "Subject: nobody\r\n\r\nx\r\n"),
+        Row::new("null_sender_not_report", "content", plain()).from(""),
+    ]
+}
+
+/// The row of the page: requirement, and code with status.
+fn row_of(reason: &str) -> (String, String) {
+    let page = include_str!("../../spec/05-failures.md");
+    let start = format!("| `{reason}` |");
+    let row = page.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("{reason}"));
+    let cells: Vec<_> = row.split('|').map(str::trim).collect();
+    (cells[2].to_owned(), cells[4].trim_matches('`').to_owned())
+}
+
+async fn assert_row(net: &Net, who: Who<'_>, row: &Row) {
+    let Row { reason, step, from, to, parameters, content } = row;
+    let (node, direction, call) = match who {
+        Who::Platform => {
+            let node = net.node("a").unwrap();
+            let address = node.submission();
+            (
+                node,
+                "submission",
+                Call { address, server: "nta.a.nl", helo: "platform.invalid", identity: None },
+            )
+        }
+        Who::Peer(identity) => {
+            let ip = net.provider("b").unwrap().placed.hosts[0].1;
+            let address = SocketAddr::new(ip, net.plan.topology.smtp_port);
+            let call = Call { address, server: "nta.b.nl", helo: "nta.a.nl", identity: Some(identity) };
+            (net.node("b").unwrap(), "inbound", call)
+        }
+    };
+    let before = node.printed().len();
+    let mut client = connect(&call).await.unwrap();
+    let mut envelope = Envelope::plain(from, to, content.as_bytes());
+    envelope.parameters.extend(parameters.iter().map(|&parameter| parameter.to_owned()));
+    let offered = client.offer(&envelope, content.as_bytes(), Carriage::Data).await.unwrap();
+    let said = format!("{} {}", offered.reply.code, offered.reply.text());
+    let (requirement, code) = row_of(reason);
+    assert_eq!(offered.step, *step, "{direction} {reason}: {said}");
+    assert!(
+        said.starts_with(&format!("{code} {requirement} ")) && said.contains(reason),
+        "{direction} {reason}: {said}"
+    );
+    // A transaction whose only recipient was refused is over when its client says so.
+    client.quit().await;
+    let record = node.refusal(direction, before).await.unwrap_or_else(|error| panic!("{reason}: {error}"));
+    assert_eq!(
+        (&record["reason"], &record["requirement"]),
+        (&(*reason).into(), &requirement.into()),
+        "{record}"
+    );
+    assert_eq!(record["content_left"], "never");
+}
+
+fn with_net(test: impl AsyncFnOnce(&Net)) {
+    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| tokio::runtime::Runtime::new().unwrap()).block_on(async {
+        let program = locate(None, Build::IfNeeded).await.unwrap();
+        let topology: Topology = TOPOLOGY.parse().unwrap();
+        let net = Net::start(topology, &program, Home::Temporary, |_| ()).await;
+        let net = net.unwrap_or_else(|error| panic!("{error}"));
+        for id in ["a", "b"] {
+            configure(&net, id, |text| text + SETTINGS).await;
+        }
+        test(&net).await;
+        nothing_arrived(&net).await;
+        net.stop().await;
+    });
+}
+
+async fn configure(net: &Net, id: &str, change: impl FnOnce(String) -> String) {
+    let node = net.node(id).unwrap();
+    let text = std::fs::read_to_string(node.config()).unwrap();
+    std::fs::write(node.config(), change(text)).unwrap();
+    let reloaded = node.command(&["reload"]).await.unwrap();
+    assert!(reloaded.status.success(), "{reloaded:?}");
+}
+
+/// Something good, to another recipient, is the first and only thing that the environment of `b` gets.
+async fn nothing_arrived(net: &Net) {
+    let b = net.provider("b").unwrap();
+    let sink = b.sink().unwrap();
+    sink.answer_everybody(Answer::Accept);
+    let node = net.node("b").unwrap();
+    let mut client = connect(&Call {
+        address: node.submission(),
+        server: "nta.b.nl",
+        helo: "platform.invalid",
+        identity: None,
+    })
+    .await
+    .unwrap();
+    let content = b"From: <carol@b.nl>\r\n\r\nx\r\n";
+    let envelope = Envelope::plain("carol@b.nl", "last@b.nl", content);
+    let offered = client.offer(&envelope, content, Carriage::Data).await.unwrap();
+    assert_eq!(offered.reply.code, 250, "{}", offered.reply.text());
+    client.quit().await;
+    let messages = timeout(Duration::from_secs(60), sink.wait_for(1)).await.unwrap();
+    assert_eq!(messages.len(), 1);
+    assert_eq!(messages[0].recipients, ["last@b.nl"], "something of what was refused arrived");
+}
+
+/// Proves: -SMTP-014 -SMTP-019 -LIM-006 -IDEN-014 -IDEN-015 +REC-001 -REC-001 +REC-002 -REC-002
+#[test]
+fn our_own_platform_is_refused_by_the_row() {
+    with_net(async |net| {
+        for row in rows() {
+            assert_row(net, Who::Platform, &row).await;
+        }
+        // A client that is none of ours.
+        configure(net, "a", |text| text.replace("\"127.0.0.0/8\"", "\"192.0.2.0/24\"")).await;
+        assert_row(net, Who::Platform, &Row::new("client_denied", "MAIL", plain())).await;
+    });
+}
+
+/// Proves: -SMTP-014 -SMTP-018 -SMTP-019 -LIM-006 -IDEN-010 -IDEN-014 -IDEN-015 +REC-001 -REC-001 +REC-002 -REC-002
+#[test]
+fn a_proven_peer_is_refused_by_the_row() {
+    with_net(async |net| {
+        let own = &net.provider("a").unwrap().placed.certificate;
+        for row in rows() {
+            assert_row(net, Who::Peer(own), &row).await;
+        }
+        let doubtful = Row::new("sender_dns_temporary", "MAIL", plain()).from("carol@c.nl");
+        assert_row(net, Who::Peer(own), &doubtful).await;
+        let sink = net.provider("b").unwrap().sink().unwrap();
+        sink.answer("nobody@b.nl", Answer::Unknown);
+        sink.answer("busy@b.nl", Answer::TemporaryAtRcpt);
+        for (reason, to) in [("recipient_unknown", "nobody@b.nl"), ("environment_temporary", "busy@b.nl")] {
+            assert_row(net, Who::Peer(own), &Row::new(reason, "RCPT", plain()).to(to)).await;
+        }
+    });
+}
+
+/// Proves: -IDEN-007 -IDEN-012 -LIM-003
+#[test]
+fn a_client_without_the_right_key_or_with_too_many_messages_is_refused_by_the_row() {
+    with_net(async |net| {
+        let own = &net.provider("a").unwrap().placed.certificate;
+        let names = (1..=5).map(|number| format!("nta-{number}.a.nl"));
+        let crowded = CertSpec::new("nta.a.nl").names(names).self_signed(Timestamp::now()).unwrap();
+        assert_row(net, Who::Peer(&crowded), &Row::new("client_certificate_invalid", "MAIL", plain())).await;
+
+        let other_key = format!(
+            "\n[[federation.peer]]\nname = \"a\"\nhosts = [\"nta.a.nl\"]\nidentity = \"pinned\"\npins = [\"sha256:{}\"]\n",
+            "00".repeat(32)
+        );
+        configure(net, "b", |text| text + &other_key).await;
+        assert_row(net, Who::Peer(own), &Row::new("client_pin_mismatch", "MAIL", plain())).await;
+
+        // One message in a minute; the second one is one too many, and a reload has brought the limit into force.
+        configure(net, "b", |text| text.replace(&other_key, "messages_per_peer_per_minute = 1\n")).await;
+        assert_row(net, Who::Peer(own), &Row::new("from_malformed", "content", "Subject: x\r\n\r\nx\r\n"))
+            .await;
+        assert_row(net, Who::Peer(own), &Row::new("over_budget", "MAIL", plain())).await;
+    });
+}
