@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use testnet::net::client::{Call, Carriage, Envelope, connect};
-use testnet::net::{Build, Home, Net, locate};
+use testnet::net::{Build, Home, Net, Part, locate};
 use testnet::pki::{CertSpec, Identity};
 use testnet::sink::Answer;
 use testnet::topology::Topology;
@@ -36,6 +36,12 @@ played_by = "nobody"
 [[fault]]
 zone = "c.nl"
 trouble = "wrong_signature"
+[[provider]]
+id = "d"
+name = "Provider D, whose server offers 8BITMIME and nothing else"
+domains = ["d.nl"]
+hosts = ["nta.d.nl"]
+played_by = "testnet"
 "#;
 
 /// What each node is told beyond what the testnet writes. Small limits, so that they can be exceeded.
@@ -256,5 +262,38 @@ fn a_client_without_the_right_key_or_with_too_many_messages_is_refused_by_the_ro
         assert_row(net, Who::Peer(own), &Row::new("from_malformed", "content", "Subject: x\r\n\r\nx\r\n"))
             .await;
         assert_row(net, Who::Peer(own), &Row::new("over_budget", "MAIL", plain())).await;
+    });
+}
+
+/// Proves: -SMTP-015
+#[test]
+fn what_the_other_sides_server_cannot_take_comes_back() {
+    with_net(async |net| {
+        let (a, d) = (net.provider("a").unwrap(), net.provider("d").unwrap());
+        let node = a.node().unwrap();
+        let address = node.submission();
+        let call = Call { address, server: "nta.a.nl", helo: "platform.invalid", identity: None };
+        let content = "From: <alice@a.nl>\r\nSubject: gr\u{fc}n\r\n\r\nx\r\n".as_bytes();
+        let mut envelope = Envelope::plain("alice@a.nl", "b\u{f6}b@d.nl", content);
+        envelope.parameters.push("SMTPUTF8".into());
+        let mut client = connect(&call).await.unwrap();
+        let offered = client.offer(&envelope, content, Carriage::Data).await.unwrap();
+        client.quit().await;
+        assert_eq!(offered.reply.code, 250, "{}", offered.reply.text());
+        let record = node.outbound_record(offered.reply.text().rsplit(' ').next().unwrap()).await.unwrap();
+        let (requirement, _) = row_of("no_smtputf8");
+        let expected = [("outcome", "returned"), ("reason", "no_smtputf8"), ("content_left", "never")];
+        for (key, value) in [&expected[..], &[("requirement", &*requirement)]].concat() {
+            assert_eq!(record[key], value, "{record}");
+        }
+        let Part::Fake(server) = &d.part else { panic!("the testnet plays it") };
+        assert!(!server.was_offered_mail(), "{:?}", server.heard());
+        let reports = timeout(Duration::from_secs(60), a.sink().unwrap().wait_for(1)).await.unwrap();
+        assert_eq!(
+            (reports[0].sender.as_str(), &*reports[0].recipients),
+            ("", &["alice@a.nl".to_owned()][..])
+        );
+        let report = String::from_utf8(reports[0].content().unwrap()).unwrap();
+        assert!(report.contains("5.6.7"), "{report}");
     });
 }
