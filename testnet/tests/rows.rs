@@ -162,10 +162,14 @@ async fn assert_row(net: &Net, who: Who<'_>, row: &Row) {
 }
 
 fn with_net(test: impl AsyncFnOnce(&Net)) {
+    with(TOPOLOGY, test);
+}
+
+fn with(topology: &str, test: impl AsyncFnOnce(&Net)) {
     static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
     RUNTIME.get_or_init(|| tokio::runtime::Runtime::new().unwrap()).block_on(async {
         let program = locate(None, Build::IfNeeded).await.unwrap();
-        let topology: Topology = TOPOLOGY.parse().unwrap();
+        let topology: Topology = topology.parse().unwrap();
         let net = Net::start(topology, &program, Home::Temporary, |_| ()).await;
         let net = net.unwrap_or_else(|error| panic!("{error}"));
         for id in ["a", "b"] {
@@ -295,5 +299,58 @@ fn what_the_other_sides_server_cannot_take_comes_back() {
         );
         let report = String::from_utf8(reports[0].content().unwrap()).unwrap();
         assert!(report.contains("5.6.7"), "{report}");
+    });
+}
+
+/// The manners of a server, and what they lead to: manner, outcome of the attempt, reason, whether content may have left.
+const MANNERS: [(&str, &str, &str, &str); 7] = [
+    ("talks_nonsense", "later", "peer_protocol", "never"),
+    ("hangs_up", "later", "connection_lost", "never"),
+    ("refuses_recipients", "returned", "peer_permanent", "never"),
+    ("busy_with_recipients", "later", "peer_temporary", "never"),
+    ("refuses_content", "returned", "peer_permanent", "yes"),
+    ("busy_with_content", "later", "peer_temporary", "yes"),
+    ("loses_reply", "later", "reply_lost", "possibly"),
+];
+
+/// Proves: -SMTP-016 -SMTP-022 +REC-002 -REC-002
+#[test]
+fn what_the_other_sides_server_says_or_fails_to_say_leads_to_its_row() {
+    let mut topology = TOPOLOGY.to_owned();
+    for (number, (manner, ..)) in MANNERS.iter().enumerate() {
+        let name = format!("m{number}");
+        topology += &format!(
+            "[[provider]]\nid = \"{name}\"\nname = \"{manner}\"\ndomains = [\"{name}.nl\"]\nhosts = [\"nta.{name}.nl\"]\n\
+             played_by = \"testnet\"\nserver = \"{manner}\"\n"
+        );
+    }
+    with(&topology, async |net| {
+        let node = net.node("a").unwrap();
+        for (number, (manner, outcome, reason, content_left)) in MANNERS.into_iter().enumerate() {
+            let address = node.submission();
+            let call = Call { address, server: "nta.a.nl", helo: "platform.invalid", identity: None };
+            let envelope = Envelope::plain("alice@a.nl", &format!("bob@m{number}.nl"), plain().as_bytes());
+            let mut client = connect(&call).await.unwrap();
+            let offered = client.offer(&envelope, plain().as_bytes(), Carriage::Data).await.unwrap();
+            client.quit().await;
+            assert_eq!(offered.reply.code, 250, "{manner}: {}", offered.reply.text());
+            let record =
+                node.outbound_record(offered.reply.text().rsplit(' ').next().unwrap()).await.unwrap();
+            let (requirement, _) = row_of(reason);
+            for (key, value) in [
+                ("outcome", outcome),
+                ("reason", reason),
+                ("requirement", &*requirement),
+                ("content_left", content_left),
+            ] {
+                assert_eq!(record[key], value, "{manner}, {key}: {record}");
+            }
+            // What the record says of the content is what the other side saw of it.
+            let Part::Fake(server) = &net.provider(&format!("m{number}")).unwrap().part else {
+                panic!("the testnet plays it")
+            };
+            let saw = server.heard().iter().any(|line| line.starts_with("content "));
+            assert_eq!(saw, content_left != "never", "{manner}: {:?}", server.heard());
+        }
     });
 }
