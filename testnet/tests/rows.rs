@@ -3,11 +3,13 @@
 //! those of the topology `faults`.
 #![allow(clippy::unwrap_used)]
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::Value;
+use testnet::dns::RrType;
 use testnet::net::client::{Call, Carriage, Envelope, connect};
 use testnet::net::{Build, Home, Net, Part, locate};
 use testnet::pki::{CertSpec, Identity};
@@ -181,6 +183,14 @@ fn with(topology: &str, test: impl AsyncFnOnce(&Net)) {
     });
 }
 
+/// An entry for a peer with a key that nobody has.
+fn pinned(name: &str, host: &str) -> String {
+    let key = "00".repeat(32);
+    format!(
+        "\n[[federation.peer]]\nname = \"{name}\"\nhosts = [\"{host}\"]\nidentity = \"pinned\"\npins = [\"sha256:{key}\"]\n"
+    )
+}
+
 async fn configure(net: &Net, id: &str, change: impl FnOnce(String) -> String) {
     let node = net.node(id).unwrap();
     let text = std::fs::read_to_string(node.config()).unwrap();
@@ -254,10 +264,7 @@ fn a_client_without_the_right_key_or_with_too_many_messages_is_refused_by_the_ro
         let crowded = CertSpec::new("nta.a.nl").names(names).self_signed(Timestamp::now()).unwrap();
         assert_row(net, Who::Peer(&crowded), &Row::new("client_certificate_invalid", "MAIL", plain())).await;
 
-        let other_key = format!(
-            "\n[[federation.peer]]\nname = \"a\"\nhosts = [\"nta.a.nl\"]\nidentity = \"pinned\"\npins = [\"sha256:{}\"]\n",
-            "00".repeat(32)
-        );
+        let other_key = pinned("a", "nta.a.nl");
         configure(net, "b", |text| text + &other_key).await;
         assert_row(net, Who::Peer(own), &Row::new("client_pin_mismatch", "MAIL", plain())).await;
 
@@ -302,6 +309,34 @@ fn what_the_other_sides_server_cannot_take_comes_back() {
     });
 }
 
+/// The platform of `a` submits a message for this recipient, and its node makes a first attempt: id and record.
+async fn first_attempt(net: &Net, to: &str) -> (String, Value) {
+    let node = net.node("a").unwrap();
+    let address = node.submission();
+    let call = Call { address, server: "nta.a.nl", helo: "platform.invalid", identity: None };
+    let envelope = Envelope::plain("alice@a.nl", to, plain().as_bytes());
+    let mut client = connect(&call).await.unwrap();
+    let offered = client.offer(&envelope, plain().as_bytes(), Carriage::Data).await.unwrap();
+    client.quit().await;
+    assert_eq!(offered.reply.code, 250, "{to}: {}", offered.reply.text());
+    let id = offered.reply.text().rsplit(' ').next().unwrap().to_owned();
+    let record = node.outbound_record(&id).await.unwrap();
+    (id, record)
+}
+
+#[track_caller]
+fn assert_record(record: &Value, outcome: &str, reason: &str, content_left: &str) {
+    let (requirement, _) = row_of(reason);
+    for (key, value) in [
+        ("outcome", outcome),
+        ("reason", reason),
+        ("requirement", &*requirement),
+        ("content_left", content_left),
+    ] {
+        assert_eq!(record[key], value, "{key}: {record}");
+    }
+}
+
 /// The manners of a server, and what they lead to: manner, outcome of the attempt, reason, whether content may have left.
 const MANNERS: [(&str, &str, &str, &str); 7] = [
     ("talks_nonsense", "later", "peer_protocol", "never"),
@@ -325,26 +360,9 @@ fn what_the_other_sides_server_says_or_fails_to_say_leads_to_its_row() {
         );
     }
     with(&topology, async |net| {
-        let node = net.node("a").unwrap();
         for (number, (manner, outcome, reason, content_left)) in MANNERS.into_iter().enumerate() {
-            let address = node.submission();
-            let call = Call { address, server: "nta.a.nl", helo: "platform.invalid", identity: None };
-            let envelope = Envelope::plain("alice@a.nl", &format!("bob@m{number}.nl"), plain().as_bytes());
-            let mut client = connect(&call).await.unwrap();
-            let offered = client.offer(&envelope, plain().as_bytes(), Carriage::Data).await.unwrap();
-            client.quit().await;
-            assert_eq!(offered.reply.code, 250, "{manner}: {}", offered.reply.text());
-            let record =
-                node.outbound_record(offered.reply.text().rsplit(' ').next().unwrap()).await.unwrap();
-            let (requirement, _) = row_of(reason);
-            for (key, value) in [
-                ("outcome", outcome),
-                ("reason", reason),
-                ("requirement", &*requirement),
-                ("content_left", content_left),
-            ] {
-                assert_eq!(record[key], value, "{manner}, {key}: {record}");
-            }
+            let (_, record) = first_attempt(net, &format!("bob@m{number}.nl")).await;
+            assert_record(&record, outcome, reason, content_left);
             // What the record says of the content is what the other side saw of it.
             let Part::Fake(server) = &net.provider(&format!("m{number}")).unwrap().part else {
                 panic!("the testnet plays it")
@@ -352,5 +370,69 @@ fn what_the_other_sides_server_says_or_fails_to_say_leads_to_its_row() {
             let saw = server.heard().iter().any(|line| line.starts_with("content "));
             assert_eq!(saw, content_left != "never", "{manner}: {:?}", server.heard());
         }
+    });
+}
+
+/// Proves: -IDEN-012
+#[test]
+fn a_host_that_cannot_be_had_or_is_another_one_is_left() {
+    with_net(async |net| {
+        const HOST: &str = "nta.d.nl";
+        let d = net.provider("d").unwrap();
+        let silent = net.provider("c").unwrap().placed.private;
+        let Part::Fake(server) = &d.part else { panic!("the testnet plays it") };
+        let at = |address: Option<IpAddr>| {
+            net.dns
+                .update(|tree| {
+                    tree.remove(HOST, RrType::A);
+                    if let Some(address) = address {
+                        tree.address(HOST, address);
+                    }
+                })
+                .unwrap();
+        };
+        // Each change is followed by a reload, which forgets what DNS said.
+        let same = |text: String| text;
+        at(None);
+        configure(net, "a", same).await;
+        assert_record(&first_attempt(net, "bob@d.nl").await.1, "later", "host_no_address", "never");
+        at(Some(silent));
+        configure(net, "a", same).await;
+        assert_record(&first_attempt(net, "bob@d.nl").await.1, "later", "connect_failed", "never");
+        at(Some(d.placed.hosts[0].1));
+        let other_key = pinned("d", HOST);
+        configure(net, "a", |text| text + &other_key).await;
+        let (id, record) = first_attempt(net, "bob@d.nl").await;
+        assert_record(&record, "later", "pin_mismatch", "never");
+        assert!(!server.was_offered_mail(), "{:?}", server.heard());
+
+        // The operator gives it up.
+        let node = net.node("a").unwrap();
+        let before = node.printed().len();
+        let returned = node.command(&["spool", "return", &format!("{id}.0")]).await.unwrap();
+        assert!(returned.status.success(), "{returned:?}");
+        let record = node.ended_attempt("outbound", "returned", before).await.unwrap();
+        assert_record(&record, "returned", "operator_returned", "never");
+    });
+}
+
+/// Proves: -HAND-001
+#[test]
+fn what_our_own_environment_will_not_take_comes_back() {
+    with_net(async |net| {
+        let b = net.provider("b").unwrap();
+        b.sink().unwrap().answer("unwanted@b.nl", Answer::Reject);
+        let node = b.node().unwrap();
+        let before = node.printed().len();
+        let (_, record) = first_attempt(net, "unwanted@b.nl").await;
+        assert_eq!(record["outcome"], "delivered", "to the other provider: {record}");
+        let record = node.ended_attempt("handoff", "returned", before).await.unwrap();
+        assert_record(&record, "returned", "environment_permanent", "yes");
+        let own = net.provider("a").unwrap().sink().unwrap();
+        let reports = timeout(Duration::from_secs(60), own.wait_for(1)).await.unwrap();
+        assert_eq!(
+            (reports[0].sender.as_str(), &*reports[0].recipients),
+            ("", &["alice@a.nl".to_owned()][..])
+        );
     });
 }

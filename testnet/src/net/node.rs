@@ -229,6 +229,20 @@ impl NodeProcess {
     /// # Errors
     /// There is none within a minute.
     pub async fn refusal(&self, direction: &str, before: usize) -> Result<Value, NetError> {
+        self.ended_attempt(direction, "refused", before).await
+    }
+
+    /// The line that it logged about a transaction or attempt that ended so, among those after the first `before` octets of
+    /// its log.
+    ///
+    /// # Errors
+    /// There is none within a minute.
+    pub async fn ended_attempt(
+        &self,
+        direction: &str,
+        outcome: &str,
+        before: usize,
+    ) -> Result<Value, NetError> {
         let search = async {
             let mut looks = looks();
             loop {
@@ -237,13 +251,13 @@ impl NodeProcess {
                 let news = printed.get(before..).unwrap_or_default();
                 let mut lines = news.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
                 if let Some(line) =
-                    lines.find(|line| line["direction"] == direction && line["outcome"] == "refused")
+                    lines.find(|line| line["direction"] == direction && line["outcome"] == outcome)
                 {
                     return Ok(line);
                 }
             }
         };
-        within_a_minute(format!("the {direction} record of a refusal"), search).await
+        within_a_minute(format!("the {direction} record of what was {outcome}"), search).await
     }
 
     /// Waits until it has nothing left to deliver.
