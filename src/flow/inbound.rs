@@ -62,7 +62,7 @@ impl Gate for PeerGate {
     type Transaction = Transaction;
 
     async fn admit(&self, from: SocketAddr) -> Result<(), Reply> {
-        self.node.inner.budgets.session(Account::of(from.ip())).map_err(|_| {
+        self.node.inner.budgets.load().session(Account::of(from.ip())).map_err(|_| {
             Reply::sanitised(421, (4, 7, 0), "LIM-003 over_budget: too many sessions; try again in a minute")
         })
     }
@@ -80,15 +80,16 @@ impl Gate for PeerGate {
     }
 
     async fn mail(&self, peer: &Knock, helo: &str, mail: &Mail) -> Result<Transaction, Reply> {
-        let mut ledger = Ledger::open(&self.node, Direction::Inbound);
-        ledger.record.hosts.push(peer.facts(helo));
-        ledger.record.sender = Some(mail.sender.to_string());
-        ledger.record.discovery.dns = peer.dns().to_vec();
+        let mut ledger = self.ledger(peer, helo, mail);
         let sender = match self.judge_sender(peer, &mail.sender, &mut ledger).await {
             Ok(sender) => sender,
             Err(refusal) => return Err(ledger.refuse(&refusal)),
         };
         Ok(Transaction { envelope: envelope(mail), sender, helo: helo.to_owned(), ledger })
+    }
+
+    async fn refused(&self, peer: &Knock, helo: &str, mail: &Mail, why: &Reply) {
+        self.ledger(peer, helo, mail).abandon(why);
     }
 
     async fn rcpt(
@@ -118,6 +119,15 @@ impl Gate for PeerGate {
 }
 
 impl PeerGate {
+    /// The record of a transaction that begins with this MAIL.
+    fn ledger(&self, peer: &Knock, helo: &str, mail: &Mail) -> Ledger {
+        let mut ledger = Ledger::open(&self.node, Direction::Inbound);
+        ledger.record.hosts.push(peer.facts(helo));
+        ledger.record.sender = Some(mail.sender.to_string());
+        ledger.record.discovery.dns = peer.dns().to_vec();
+        ledger
+    }
+
     async fn judge_sender(
         &self,
         peer: &Knock,
@@ -126,7 +136,7 @@ impl PeerGate {
     ) -> Result<Sender, Refusal> {
         let live = self.node.live();
         let account = peer.proven.as_ref().map_or_else(|| Account::of(peer.ip()), |p| Account::Key(p.key()));
-        self.node.inner.budgets.message(account)?;
+        self.node.inner.budgets.load().message(account)?;
         let Some(address) = sender.address() else {
             return match &peer.client {
                 Client::Failed(reason) => Err(Refusal::new(*reason, peer.detail.clone())),

@@ -68,7 +68,7 @@ pub(super) struct Inner {
     pub(super) discovery: Arc<Discovery>,
     pub(super) keys: Arc<KeyRing>,
     pub(super) judge: Judge,
-    pub(super) budgets: Budgets,
+    pub(super) budgets: ArcSwap<Budgets>,
     pub(super) breakers: Arc<Breakers>,
     pub(super) keywatch: KeyWatch,
     pub(super) started: Timestamp,
@@ -107,7 +107,7 @@ impl Node {
         let judge = Judge::new(Arc::clone(&discovery), Arc::clone(&world.clock));
         let keys = KeyRing::new(config.keys.clone());
         let server_settings = Arc::new(ArcSwap::from_pointee(assemble::server_settings(&config)));
-        let budgets = Budgets::new(&config.limits);
+        let budgets = ArcSwap::from_pointee(Budgets::new(&config.limits));
         let breakers = Arc::new(Breakers::new(&config.limits));
         let live = Live::new(config, &world, &discovery, &keys, &breakers)?;
         Ok(Self {
@@ -198,6 +198,13 @@ impl Node {
     /// Puts something else in force. What is under way keeps what it began with.
     pub(super) fn replace(&self, live: Live) {
         self.inner.keys.replace(live.config.keys.clone());
+        let per_minute = |config: &Config| {
+            (config.limits.sessions_per_peer_per_minute, config.limits.messages_per_peer_per_minute)
+        };
+        // Full ones only when they differ: a reload for another reason must give nobody a fresh minute.
+        if per_minute(&self.live().config) != per_minute(&live.config) {
+            self.inner.budgets.store(Arc::new(Budgets::new(&live.config.limits)));
+        }
         self.inner.server_settings.store(Arc::new(assemble::server_settings(&live.config)));
         self.inner.live.store(Arc::new(live));
     }

@@ -32,6 +32,19 @@ impl SubmissionGate {
     pub const fn new(node: Node) -> Self {
         Self { node }
     }
+
+    /// The record of a transaction that begins with this MAIL.
+    fn ledger(&self, peer: &Submitter, helo: &str, mail: &Mail) -> Ledger {
+        let mut ledger = Ledger::open(&self.node, Direction::Submission);
+        ledger.record.sender = Some(mail.sender.to_string());
+        ledger.record.hosts.push(HostFacts {
+            host: helo.to_owned(),
+            address: Some(peer.remote.to_string()),
+            tls: Some(peer.tls.clone()),
+            ..HostFacts::default()
+        });
+        ledger
+    }
 }
 
 /// Somebody on the submission listener.
@@ -75,14 +88,7 @@ impl Gate for SubmissionGate {
     }
 
     async fn mail(&self, peer: &Submitter, helo: &str, mail: &Mail) -> Result<Transaction, Reply> {
-        let mut ledger = Ledger::open(&self.node, Direction::Submission);
-        ledger.record.sender = Some(mail.sender.to_string());
-        ledger.record.hosts.push(HostFacts {
-            host: helo.to_owned(),
-            address: Some(peer.remote.to_string()),
-            tls: Some(peer.tls.clone()),
-            ..HostFacts::default()
-        });
+        let mut ledger = self.ledger(peer, helo, mail);
         let live = self.node.live();
         let known = live.config.submission.as_ref().and_then(|s| client_of(s, peer.remote.ip(), peer.key));
         let Some(client) = known else {
@@ -94,6 +100,10 @@ impl Gate for SubmissionGate {
             Ok(()) => Ok(Transaction { order, helo: helo.to_owned(), ledger }),
             Err(refusal) => Err(ledger.refuse(&refusal)),
         }
+    }
+
+    async fn refused(&self, peer: &Submitter, helo: &str, mail: &Mail, why: &Reply) {
+        self.ledger(peer, helo, mail).abandon(why);
     }
 
     async fn rcpt(

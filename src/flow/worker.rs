@@ -53,7 +53,7 @@ pub(super) async fn work(node: Node, stop: CancellationToken) {
             () = tokio::time::sleep(nap(&node)) => {}
             Some(ended) = running.join_next(), if !running.is_empty() => reap(ended),
         }
-        node.inner.budgets.tidy();
+        node.inner.budgets.load().tidy();
         let now = node.inner.world.now();
         node.inner.breakers.tidy(now);
         if pruned.is_none_or(|at| now.duration_since(at).as_secs() >= PRUNE_SECONDS) {
@@ -128,7 +128,7 @@ fn hear(node: &Node) {
 fn admit(node: &Node, shares: &Shares, route: &Route, due: Due, now: Timestamp) -> Admission<Share> {
     let Some(share) = shares.take(route, due) else { return Admission::Busy };
     if due == Due::Attempt {
-        if let Err(wait) = node.inner.budgets.outbound(route) {
+        if let Err(wait) = node.inner.budgets.load().outbound(route) {
             return Admission::NotBefore(now + wait);
         }
         if let Err(until) = node.inner.breakers.may_try(route, now) {

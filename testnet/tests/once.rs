@@ -251,6 +251,7 @@ fn t25_a_domain_that_takes_no_part_is_refused_at_once() {
 fn t16_what_cannot_be_judged_now_is_kept_by_the_platform() {
     FAULTS.refused("bogus zone", 451, "dns_bogus");
     FAULTS.refused("expired signature", 451, "dns_bogus");
+    FAULTS.refused("REFUSED instead of an NTA record", 451, "dns_refused");
 }
 
 /// Proves: +DNS-006 -DNS-006

@@ -243,7 +243,7 @@ async fn waiting(node: &NodeProcess) -> Vec<Value> {
 fn a_node_that_is_told_to_stop_finishes_what_it_can_and_keeps_what_it_answered_for() {
     with_net(with_absent(), async |mut net| {
         let node = net.node("a").unwrap();
-        configure(node, |text| text + "\n[limits]\nstop_seconds = 3\n");
+        configure(node, |text| text + "\n[limits]\nstop_seconds = 6\n");
         let (code, said) = reload(node).await;
         assert_eq!(code, Some(0), "{said}");
 

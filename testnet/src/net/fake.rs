@@ -206,8 +206,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<'_, S> {
                     self.say("220 go ahead").await?;
                     return Ok(true);
                 }
+                ("MAIL", _) if self.server.manner == ServerManner::TalksNonsense => {
+                    self.say("pleased to hear it").await?;
+                }
+                ("MAIL", _) if self.server.manner == ServerManner::HangsUp => return Ok(false),
+                ("RCPT", _) if self.server.manner == ServerManner::RefusesRecipients => {
+                    self.say("550 5.1.1 nobody of that name").await?;
+                }
+                ("RCPT", _) if self.server.manner == ServerManner::BusyWithRecipients => {
+                    self.say("451 4.2.1 not now").await?;
+                }
                 ("MAIL" | "RCPT" | "RSET" | "NOOP", _) => self.say("250 ok").await?,
-                ("DATA", _) => self.data().await?,
+                ("DATA", _) => {
+                    self.data().await?;
+                    match self.server.manner {
+                        ServerManner::LosesReply => return Ok(false),
+                        ServerManner::RefusesContent => self.say("554 5.6.0 not like that").await?,
+                        ServerManner::BusyWithContent => self.say("452 4.3.1 no room now").await?,
+                        _ => self.say("250 taken").await?,
+                    }
+                }
                 ("QUIT", _) => {
                     self.say("221 bye").await?;
                     return Ok(false);
@@ -228,6 +246,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<'_, S> {
         text
     }
 
+    /// Takes content, and does not answer it yet.
     async fn data(&mut self) -> std::io::Result<()> {
         self.say("354 go ahead").await?;
         let mut octets = 0;
@@ -241,7 +260,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<'_, S> {
             octets += read;
         }
         self.server.heard.note(format!("content {octets}"));
-        self.say("250 taken").await
+        Ok(())
     }
 }
 

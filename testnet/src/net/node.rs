@@ -247,8 +247,22 @@ impl NodeProcess {
     /// # Errors
     /// There is none within a minute.
     pub async fn refusal(&self, direction: &str, before: usize) -> Result<Value, NetError> {
-        let refused = |line: &Value| line["direction"] == direction && line["outcome"] == "refused";
-        self.logged(&format!("the {direction} record of a refusal"), before, refused).await
+        self.ended_attempt(direction, "refused", before).await
+    }
+
+    /// The line that it logged about a transaction or attempt that ended so, among those after the first `before` octets of
+    /// its log.
+    ///
+    /// # Errors
+    /// There is none within a minute.
+    pub async fn ended_attempt(
+        &self,
+        direction: &str,
+        outcome: &str,
+        before: usize,
+    ) -> Result<Value, NetError> {
+        let ended = |line: &Value| line["direction"] == direction && line["outcome"] == outcome;
+        self.logged(&format!("the {direction} record of what was {outcome}"), before, ended).await
     }
 
     /// The first such line in its log, after the first `before` octets of it. `what` is it, in the error.

@@ -214,6 +214,20 @@ pub enum ServerManner {
     Silent,
     /// Does not ask for a client certificate.
     NoCertificateRequest,
+    /// Answers MAIL with a line that is no reply.
+    TalksNonsense,
+    /// Closes the connection when it hears MAIL.
+    HangsUp,
+    /// `550 5.1.1` to every RCPT.
+    RefusesRecipients,
+    /// `451 4.2.1` to every RCPT.
+    BusyWithRecipients,
+    /// Takes content to its end, and then `554 5.6.0`.
+    RefusesContent,
+    /// Takes content to its end, and then `452 4.3.1`.
+    BusyWithContent,
+    /// Takes content to its end, and closes the connection without a word.
+    LosesReply,
 }
 
 /// What a client presents.

@@ -59,6 +59,11 @@ pub trait Gate: Send + Sync + 'static {
     /// May this sender open a transaction? `helo` is a claim of the client.
     async fn mail(&self, peer: &Self::Peer, helo: &str, mail: &Mail) -> Result<Self::Transaction, Reply>;
 
+    /// The server has refused this MAIL by itself, for what it declares. For a gate that keeps records (REC-001).
+    async fn refused(&self, peer: &Self::Peer, helo: &str, mail: &Mail, why: &Reply) {
+        let _ = (peer, helo, mail, why);
+    }
+
     /// May this recipient join? A refusal leaves the transaction as it was.
     async fn rcpt(
         &self,

@@ -117,6 +117,7 @@ impl<G: Gate> Phase<G> {
         }
         if mail.size.is_some_and(|size| size > settings.message_octets) {
             let reply = replies::too_large(settings);
+            to.gate.refused(&to.peer, ready.helo.as_str(), &mail, &reply).await;
             to.refused(reply)?;
             return Ok(Self::Ready(ready));
         }
