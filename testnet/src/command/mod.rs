@@ -1,5 +1,6 @@
 //! One file per subcommand, and how they fail.
 
+pub mod crash;
 pub mod dns;
 pub mod list;
 pub mod up;

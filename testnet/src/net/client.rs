@@ -45,6 +45,15 @@ pub struct Offered {
     pub reply: Reply,
 }
 
+/// A connection that broke during a transaction.
+#[derive(Debug)]
+pub struct Broken {
+    /// What was under way: `MAIL`, `RCPT`, `DATA`, `content`, or `reply` when the whole content had been sent.
+    pub step: &'static str,
+    /// How it broke.
+    pub error: NetError,
+}
+
 /// Where to connect to, and as whom.
 pub struct Call<'a> {
     /// The server's address.
@@ -104,29 +113,34 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// # Errors
     /// The connection broke.
     pub async fn offer(&mut self, from: &str, to: &str, content: &[u8]) -> Result<Offered, NetError> {
+        let offered = self.transact(from, &[to], content).await.map_err(|broken| broken.error)?;
+        self.quit().await;
+        Ok(offered)
+    }
+
+    /// Offers a message, and stays.
+    ///
+    /// # Errors
+    /// The connection broke, with the step at which it did.
+    pub async fn transact(&mut self, from: &str, to: &[&str], content: &[u8]) -> Result<Offered, Broken> {
         let eight = if content.is_ascii() { "" } else { " BODY=8BITMIME" };
-        let mut offered = None;
-        for (step, command, good) in [
-            ("MAIL", format!("MAIL FROM:<{from}>{eight}"), 250),
-            ("RCPT", format!("RCPT TO:<{to}>"), 250),
-            ("DATA", "DATA".to_owned(), 354),
-        ] {
-            let reply = self.command(&command).await?;
+        let mut steps = vec![("MAIL", format!("MAIL FROM:<{from}>{eight}"), 250)];
+        steps.extend(to.iter().map(|to| ("RCPT", format!("RCPT TO:<{to}>"), 250)));
+        steps.push(("DATA", "DATA".to_owned(), 354));
+        for (step, command, good) in steps {
+            let reply = self.command(&command).await.map_err(|error| Broken { step, error })?;
             if reply.code != good {
-                offered = Some(Offered { step, reply });
-                break;
+                return Ok(Offered { step, reply });
             }
         }
-        let offered = match offered {
-            Some(offered) => offered,
-            None => {
-                self.write(&dotted(content)).await?;
-                Offered { step: "content", reply: self.reply().await? }
-            }
-        };
-        // The verdict is there; a server that hangs up first changes nothing in it.
+        self.write(&dotted(content)).await.map_err(|error| Broken { step: "content", error })?;
+        let reply = self.reply().await.map_err(|error| Broken { step: "reply", error })?;
+        Ok(Offered { step: "content", reply })
+    }
+
+    /// Says good-bye. The verdict is there; a server that hangs up first changes nothing in it.
+    pub async fn quit(&mut self) {
         let _ = self.command("QUIT").await;
-        Ok(offered)
     }
 
     async fn expect(&mut self, command: &str, code: u16) -> Result<Reply, NetError> {

@@ -11,8 +11,8 @@
 //! [`NetError`]: something on this machine is in the way, or the node did not start. Verdicts are no errors: see
 //! [`once`].
 
-mod client;
-mod expect;
+pub(crate) mod client;
+pub(crate) mod expect;
 mod fake;
 mod locate;
 mod message;
@@ -217,6 +217,12 @@ impl Net {
     #[must_use]
     pub fn node(&self, id: &str) -> Option<&NodeProcess> {
         self.provider(id)?.node()
+    }
+
+    /// The same, to end and restart it.
+    #[must_use]
+    pub fn node_mut(&mut self, id: &str) -> Option<&mut NodeProcess> {
+        self.nodes_mut().find(|(placed, _)| placed.provider.id == id).map(|(_, node)| node)
     }
 
     /// A node that has ended by itself, with how and what it printed. There should be none.

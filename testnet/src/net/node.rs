@@ -1,5 +1,6 @@
 //! The node under test as a process, through what its operator has: a configuration file and its command.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const TO_STOP: Duration = Duration::from_secs(10);
 /// Between two looks at something that gives no signal.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
+/// The same for a node that starts: the crash harness starts one thousands of times.
+const LOOK_FOR_START: Duration = Duration::from_millis(4);
 
 /// A node process. Dropped, it is killed.
 pub struct NodeProcess {
@@ -37,6 +40,7 @@ pub struct NodeProcess {
     control: PathBuf,
     ready: Vec<SocketAddr>,
     submission: SocketAddr,
+    variables: Vec<(String, String)>,
     child: Child,
 }
 
@@ -56,20 +60,7 @@ impl NodeProcess {
         let config = home.join("sluis.toml");
         std::fs::write(&config, text).map_err(NetError::machine("writing the configuration"))?;
         let log = home.join("log");
-        let printed = std::fs::File::create(&log).map_err(NetError::machine("a log file"))?;
-        let also = printed.try_clone().map_err(NetError::machine("a log file"))?;
-        let child = Command::new(program)
-            .arg("run")
-            .arg("--config")
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(printed)
-            .stderr(also)
-            // Out of the terminal's group: an interrupt there is for us, and we end the nodes in order.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(NetError::machine(format!("starting {}", program.display())))?;
+        let child = spawn(&[], program, &config, &log, &[])?;
         let smtp_port = plan.topology.smtp_port;
         let mut ready: Vec<_> = placed.hosts.iter().map(|(_, ip)| SocketAddr::new(*ip, smtp_port)).collect();
         ready.push(submission);
@@ -81,15 +72,46 @@ impl NodeProcess {
             control: home.join(CONTROL_SOCKET),
             ready,
             submission,
+            variables: Vec::new(),
             child,
         })
+    }
+
+    /// Ends it at once, as a crash would, and waits until it is gone.
+    pub async fn kill(&mut self) {
+        // Fails only if it has ended by itself.
+        let _ = self.child.kill().await;
+    }
+
+    /// Starts it again, on what it left on disk, and waits until it answers. Its log goes on.
+    ///
+    /// # Errors
+    /// [`NetError::Node`] if it does not start.
+    pub async fn restart(&mut self) -> Result<(), NetError> {
+        self.restart_under(&[]).await
+    }
+
+    /// The same, under another program: the words of its command that come before the node's. That program must become
+    /// the node, as `strace -D` does, or what is killed is something else.
+    ///
+    /// # Errors
+    /// [`NetError::Node`] if it does not start.
+    pub async fn restart_under(&mut self, wrapper: &[OsString]) -> Result<(), NetError> {
+        self.kill().await;
+        self.child = spawn(wrapper, &self.program, &self.config, &self.log, &self.variables)?;
+        self.wait_ready().await
+    }
+
+    /// Sets a variable of the environment in which it starts from now on.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
     }
 
     /// Waits until all its listeners accept connections.
     pub(super) async fn wait_ready(&mut self) -> Result<(), NetError> {
         let deadline = Instant::now() + PATIENCE;
         for address in self.ready.clone() {
-            let mut looks = looks();
+            let mut looks = looks(LOOK_FOR_START);
             loop {
                 looks.tick().await;
                 if TcpStream::connect(address).await.is_ok() {
@@ -111,7 +133,7 @@ impl NodeProcess {
     }
 
     /// How it ended, if it did.
-    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
@@ -203,7 +225,7 @@ impl NodeProcess {
     /// There is none within a minute.
     pub async fn outbound_record(&self, message: &str) -> Result<Value, NetError> {
         let search = async {
-            let mut looks = looks();
+            let mut looks = looks(LOOK_AGAIN);
             loop {
                 looks.tick().await;
                 let shown = self.ask(&["spool", "show", message]).await?;
@@ -224,7 +246,7 @@ impl NodeProcess {
     /// There is none within a minute.
     pub async fn refusal(&self, direction: &str, before: usize) -> Result<Value, NetError> {
         let search = async {
-            let mut looks = looks();
+            let mut looks = looks(LOOK_AGAIN);
             loop {
                 looks.tick().await;
                 let printed = self.printed();
@@ -241,6 +263,33 @@ impl NodeProcess {
     }
 }
 
+/// Starts the program; what it prints goes to the end of `log`.
+fn spawn(
+    wrapper: &[OsString],
+    program: &Path,
+    config: &Path,
+    log: &Path,
+    variables: &[(String, String)],
+) -> Result<Child, NetError> {
+    let printed = std::fs::File::options().create(true).append(true).open(log);
+    let printed = printed.map_err(NetError::machine("a log file"))?;
+    let also = printed.try_clone().map_err(NetError::machine("a log file"))?;
+    let mut words =
+        wrapper.iter().cloned().chain([program.into(), "run".into(), "--config".into(), config.into()]);
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command
+        .args(words)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(printed)
+        .stderr(also)
+        // Out of the terminal's group: an interrupt there is for us, and we end the nodes in order.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(NetError::machine(format!("starting {}", program.display())))
+}
+
 async fn within_a_minute<T>(
     what: String,
     search: impl Future<Output = Result<T, NetError>>,
@@ -249,8 +298,8 @@ async fn within_a_minute<T>(
     found.unwrap_or_else(|_| Err(NetError::Machine { what, why: "there is none within a minute".to_owned() }))
 }
 
-fn looks() -> tokio::time::Interval {
-    let mut looks = interval(LOOK_AGAIN);
+fn looks(between: Duration) -> tokio::time::Interval {
+    let mut looks = interval(between);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     looks
 }

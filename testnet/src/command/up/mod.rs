@@ -132,10 +132,10 @@ impl Interrupts {
 }
 
 /// A line on standard error while something takes time; nothing if that is no terminal.
-struct Progress(ProgressBar);
+pub(in crate::command) struct Progress(ProgressBar);
 
 impl Progress {
-    fn new() -> Self {
+    pub(in crate::command) fn new() -> Self {
         let bar = ProgressBar::new_spinner();
         if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed:>4} {msg}") {
             bar.set_style(style);
@@ -144,12 +144,12 @@ impl Progress {
         Self(bar)
     }
 
-    fn say(&self, what: &str) {
+    pub(in crate::command) fn say(&self, what: &str) {
         self.0.set_message(what.to_owned());
     }
 
     /// Runs something that has a progress line of its own.
-    async fn suspended<T>(&self, work: impl AsyncFnOnce() -> T) -> T {
+    pub(in crate::command) async fn suspended<T>(&self, work: impl AsyncFnOnce() -> T) -> T {
         self.0.disable_steady_tick();
         self.0.suspend(|| {});
         let done = work().await;
@@ -157,7 +157,7 @@ impl Progress {
         done
     }
 
-    fn clear(&self) {
+    pub(in crate::command) fn clear(&self) {
         self.0.finish_and_clear();
     }
 }
