@@ -393,6 +393,21 @@ impl Ledger {
         Ok(tally)
     }
 
+    /// The verdict on a subject that does not start any more: what has not arrived is lost.
+    ///
+    /// # Errors
+    /// None; so that it fits where [`Self::judge`] does.
+    pub fn judge_dead(&self, subject: &dyn Subject) -> Result<Tally, NetError> {
+        self.observe(subject);
+        let missing: Vec<usize> = self.inner().open.iter().copied().collect();
+        self.lose(&missing);
+        let mut inner = self.inner();
+        let (mut tally, _) = inner.count();
+        tally.lost = inner.lost.len();
+        tally.problems.clone_from(&inner.problems);
+        Ok(tally)
+    }
+
     /// Copies of one acceptance: each is there because an attempt had no known end.
     async fn explain(
         &self,
@@ -479,3 +494,6 @@ fn id_of(field: &str) -> String {
     let mut words = field.split_whitespace().skip_while(|word| *word != "id");
     words.nth(1).unwrap_or_default().trim_end_matches(';').to_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,7 @@ pub mod letters;
 pub mod load;
 pub mod node;
 pub mod points;
+pub mod power;
 pub mod random;
 pub mod seed;
 pub mod strace;

@@ -86,10 +86,16 @@ impl SluisSubject {
         self.provider(TESTED).1
     }
 
-    /// Its state directory.
+    /// Its state directory: everything that must survive a restart.
+    #[must_use]
+    pub fn state_directory(&self) -> PathBuf {
+        self.net.directory().join(TESTED).join("state")
+    }
+
+    /// Its spool.
     #[must_use]
     pub fn spool_directory(&self) -> PathBuf {
-        self.net.directory().join(TESTED).join("state").join("spool")
+        self.state_directory().join("spool")
     }
 
     /// Ends everything in order.

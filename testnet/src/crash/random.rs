@@ -35,9 +35,10 @@ pub async fn run(
         // One life in eight ends almost at once: during recovery, or before anything else.
         let longest = if moments.below(8) == 0 { 20 } else { LIFE_MS };
         tokio::time::sleep(Duration::from_millis(moments.below(longest))).await;
-        if let Some(alive) = kill_and_start(subject, &ledger).await? {
-            ledger.problem(alive);
-            break;
+        if let Some(dead) = kill_and_start(subject, &ledger).await? {
+            ledger.problem(dead);
+            load.stop().await;
+            return ledger.judge_dead(subject);
         }
         progress(kill + 1);
     }

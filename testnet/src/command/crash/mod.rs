@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use testnet::crash::node::SluisSubject;
 use testnet::crash::points::{self, Extent};
 use testnet::crash::seed::Seed;
-use testnet::crash::{Tally, faults, flips, random};
+use testnet::crash::{Tally, faults, flips, power, random};
 use testnet::net::{Build, Home, locate};
 
 use super::up::Progress;
@@ -22,6 +22,10 @@ const SHORT: usize = 200;
 /// Kills that one state directory lives through.
 const LIVES: usize = 250;
 
+/// Power cuts.
+const CUTS: usize = 6;
+/// The same in a full run.
+const CUTS_FULL: usize = 60;
 /// Octets flipped in each file of the state.
 const FLIPS: usize = 4;
 /// The same in a full run.
@@ -29,7 +33,10 @@ const FLIPS_FULL: usize = 100;
 
 /// Arguments of `testnet crash`.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Kills in all [default: 200, with --full 5000]. With --full every point is visited, and the rest happen at random
     /// moments; else one half is for points, as far as it goes.
     #[arg(long, value_name = "N")]
@@ -54,6 +61,33 @@ pub struct Arguments {
     node: Option<PathBuf>,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Cut the power under a node whose state is on a disk that forgets what was not flushed. Needs root, /dev/fuse, loop
+    /// devices and mkfs.ext4; without them it ends with 4, and nothing was shown.
+    Power(Power),
+}
+
+/// Arguments of `testnet crash power`.
+#[derive(Debug, clap::Args)]
+struct Power {
+    /// Cuts.
+    #[arg(long, value_name = "N", default_value_t = CUTS)]
+    cuts: usize,
+    /// What decides everything that is random [default: one that is new each time, and printed].
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// Let the disk say that it flushed, and not do it: something is lost then, or the proof would be worth nothing.
+    #[arg(long)]
+    lying_disk: bool,
+    /// One JSON object on standard output, and nothing else there.
+    #[arg(long)]
+    json: bool,
+    /// The node program to test [default: the `sluis` beside this program, built if need be].
+    #[arg(long, value_name = "PATH")]
+    node: Option<PathBuf>,
+}
+
 /// A part of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
@@ -65,6 +99,8 @@ enum Part {
     Faults,
     /// Flipped octets in the state.
     Flips,
+    /// Power cuts.
+    Power,
 }
 
 /// A run under way.
@@ -73,18 +109,31 @@ struct Run<'a> {
     program: PathBuf,
     seed: u64,
     kills: usize,
+    cuts: usize,
+    lying_disk: bool,
     progress: &'a Progress,
     report: Report,
 }
 
 /// Runs it.
 pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let mut arguments = arguments;
+    let (cuts, lying_disk) = match arguments.command.take() {
+        Some(Command::Power(Power { cuts, seed, lying_disk, json, node })) => {
+            arguments = Arguments { only: Some(Part::Power), seed, json, node, ..arguments };
+            (cuts, lying_disk)
+        }
+        None if arguments.full => (CUTS_FULL, false),
+        None => (CUTS, false),
+    };
     let progress = Progress::new();
     progress.say("looking for the node program");
     let program = progress.suspended(|| locate(arguments.node.as_deref(), Build::IfNeeded)).await?;
     let seed = arguments.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let mut run = Run {
         kills: arguments.kills.unwrap_or(if arguments.full { FULL } else { SHORT }),
+        cuts,
+        lying_disk,
         arguments: &arguments,
         program,
         seed,
@@ -99,7 +148,7 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     if let Some(file) = &arguments.report {
         report.write(file).map_err(Failure::tool("writing the report"))?;
     }
-    Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(report.exit_code())
 }
 
 impl Run<'_> {
@@ -120,6 +169,9 @@ impl Run<'_> {
         }
         if self.wants(Part::Flips) {
             self.flips().await?;
+        }
+        if self.wants(Part::Power) {
+            self.power().await?;
         }
         Ok(())
     }
@@ -180,6 +232,23 @@ impl Run<'_> {
         subject.stop().await;
         self.report.add("flipped octets", tally);
         self.report.flips = table;
+        Ok(())
+    }
+
+    async fn power(&mut self) -> Result<(), Failure> {
+        if let Err(why) = power::available() {
+            self.report.not_run("power cut under ext4", &why);
+            return Ok(());
+        }
+        let mut subject = self.subject().await?;
+        let seed = Seed::new(self.seed).part(4).next();
+        let cuts = self.cuts;
+        let tally = power::run(&mut subject, seed, cuts, self.lying_disk, |cut| {
+            self.progress.say(&format!("power cut {cut} of {cuts}"));
+        })
+        .await?;
+        subject.stop().await;
+        self.report.add("power cut under ext4", tally);
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::process::ExitCode;
 
 use serde::Serialize;
 use testnet::crash::Tally;
@@ -28,6 +29,8 @@ pub struct Report {
     /// When it was.
     date: String,
     parts: Vec<Part>,
+    /// Parts that could not be run here, and why.
+    not_run: Vec<String>,
     /// Of the kills at system calls.
     coverage: Option<Coverage>,
     /// What came of each disk fault.
@@ -52,6 +55,7 @@ impl Report {
             seed,
             date,
             parts: Vec::new(),
+            not_run: Vec::new(),
             coverage: None,
             faults: Vec::new(),
             flips: Vec::new(),
@@ -62,6 +66,20 @@ impl Report {
     pub fn add(&mut self, what: impl Into<String>, tally: Tally) {
         self.ok &= tally.ok();
         self.parts.push(Part { what: what.into(), tally });
+    }
+
+    /// Adds that a part could not be run on this machine.
+    pub fn not_run(&mut self, what: &str, why: &str) {
+        self.not_run.push(format!("{what}: not run: {why}"));
+    }
+
+    /// 0: nothing is wrong; 1: something is; 4: nothing is, of what could be run.
+    pub fn exit_code(&self) -> ExitCode {
+        match (self.ok, self.not_run.is_empty()) {
+            (false, _) => ExitCode::from(1),
+            (true, true) => ExitCode::SUCCESS,
+            (true, false) => ExitCode::from(4),
+        }
     }
 
     /// Adds how many points were visited; whether it is a fault that some were not.
@@ -114,6 +132,9 @@ impl Report {
         if !self.flips.is_empty() {
             text.push_str(&format!("\n{}", table(&FLIP_HEAD, &self.flip_rows())));
         }
+        for line in &self.not_run {
+            text.push_str(&format!("\n{line}\n"));
+        }
         for part in &self.parts {
             for problem in &part.tally.problems {
                 text.push_str(&format!("\n{}: {problem}\n", part.what));
@@ -136,6 +157,9 @@ impl Report {
     fn markdown(&self) -> String {
         let rows: Vec<_> = self.parts.iter().map(Part::cells).collect();
         let mut text = format!("Run on {} with seed {}.\n\n{}", self.date, self.seed, grid(&HEAD, &rows));
+        for line in &self.not_run {
+            text.push_str(&format!("\n{line}.\n"));
+        }
         if self.coverage.is_some() {
             text.push_str(&format!("\n{}", self.coverage_text()));
         }
