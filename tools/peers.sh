@@ -30,6 +30,7 @@ RECIPES=(
     "opendkim opendkim opendkim-tools"
     "unbound unbound"
     "delv bind9-dnsutils"
+    "strace strace"
 )
 
 # Dependencies that only maintainer scripts use. Those never run here, so the roots stay half the size.

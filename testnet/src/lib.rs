@@ -4,10 +4,11 @@
 //!
 //! In the order in which a run needs them: [`topology`] (what there is, and what is expected), [`loopback`]
 //! (addresses), [`pki`] (keys), [`dns`] (records, signed), [`sink`] (the recipients' environment), [`net`] (all of it
-//! running), [`letters`] (real mail to send through it).
+//! running), [`letters`] (real mail to send through it); [`crash`] harms what runs.
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod crash;
 pub mod dns;
 pub mod foreign;
 pub mod letters;

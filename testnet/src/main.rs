@@ -21,6 +21,8 @@ enum Command {
     Up(command::up::Arguments),
     /// List what comes with this program.
     List(command::list::Arguments),
+    /// Kill a node under load, at random and at every system call, and compare what it said with what it does.
+    Crash(command::crash::Arguments),
     /// Serve the signed DNS tree of a topology in the foreground, and print its trust anchor.
     Dns(command::dns::Arguments),
     /// Measure the node, and hold what was measured to its limits.
@@ -33,6 +35,7 @@ async fn main() -> ExitCode {
     let result = match command {
         Command::Up(arguments) => command::up::run(arguments).await,
         Command::List(arguments) => command::list::run(&arguments),
+        Command::Crash(arguments) => command::crash::run(arguments).await,
         Command::Dns(arguments) => command::dns::run(arguments).await,
         Command::Bench(arguments) => command::bench::run(arguments).await,
     };

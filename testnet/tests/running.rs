@@ -159,7 +159,7 @@ fn t24_reload_takes_new_keys_and_settings_while_mail_passes() {
             assert!(said.contains(record), "{said}");
         }
         // Refused as a whole: neither the key nor the limit is in force.
-        let session = platform(&net).await;
+        let mut session = platform(&net).await;
         assert_eq!((session.certificate(), size(&session)), (old.chain().first(), "67108864"));
         session.quit().await;
 
@@ -280,7 +280,7 @@ fn a_node_that_is_told_to_stop_finishes_what_it_can_and_keeps_what_it_answered_f
         assert!(status.is_some_and(|status| status.success()), "{status:?}: {}", node.printed());
 
         // What was answered for is there; what was not is not.
-        node.start_again().await.unwrap();
+        node.restart().await.unwrap();
         let deliveries = waiting(node).await;
         assert_eq!(deliveries.len(), 1, "{deliveries:?}");
         assert_eq!(deliveries[0]["recipients"][0]["address"], "in-time@b.nl");

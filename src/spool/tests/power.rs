@@ -1,9 +1,10 @@
 //! A disk in memory that can lose power, fill up, and fail to flush.
 //!
-//! What was written since the last flush survives a cut only in part: each write whole, not at all, or torn at a sector.
+//! What was written since the last flush survives a cut only in part, as a drive with a cache of its own may leave it
+//! (`Fate`): each write whole, not at all, or torn at a sector; or sectors in any order, as far as it got; or none; or all.
 //! Content files are as unreliable: content counts after its own flush, the name after the directory's.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Cursor, Read};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -25,9 +26,9 @@ struct State {
     /// What is on the platter for certain.
     flushed: Vec<u8>,
     pending: Vec<Pending>,
-    files: HashMap<String, FileState>,
+    files: BTreeMap<String, FileState>,
     /// Names that survive a cut, with the content that does.
-    flushed_names: HashMap<String, Vec<u8>>,
+    flushed_names: BTreeMap<String, Vec<u8>>,
     removed: Vec<String>,
     /// Operations so far that change something.
     operations: u64,
@@ -37,18 +38,51 @@ struct State {
     fail_flush: bool,
     fail_body_flush: bool,
     lie: Option<Lie>,
+    /// Flushes of the database so far: before how many operations each was.
+    flushes: Vec<u64>,
+    /// A flush that was promised and not done yet ([`Lie::Early`]).
+    owed: bool,
     free: Option<u64>,
     no_space_writes: u32,
     reserved: bool,
     released: u32,
 }
 
-/// A flush that reports success and does nothing: what a store that forgot it would look like.
+/// What a store that is broken on purpose would look like from below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lie {
+    /// No flush of the database happens.
     Database,
+    /// This one flush of the database does not happen (counted from 0); the next one makes up for it.
+    OneFlush(u64),
+    /// A flush of the database happens after everybody was told that it had: before the next operation.
+    Early,
+    /// No flush of a content file happens.
     File,
+    /// No flush of the directory happens.
     Directory,
+}
+
+/// What becomes of unflushed writes in a cut.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// Each is there, is not, or is torn.
+    Each,
+    /// Their sectors went to the platter in any order, until the cut.
+    Reordered,
+    None,
+    All,
+}
+
+impl Fate {
+    fn pick(random: &SeededRandom) -> Self {
+        match random.next() % 8 {
+            0 => Self::None,
+            1 => Self::All,
+            2..=4 => Self::Reordered,
+            _ => Self::Each,
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -92,8 +126,71 @@ impl State {
             return Err(io::Error::other("no power"));
         }
         self.operations += 1;
+        if self.owed {
+            self.owed = false;
+            self.flushed = self.image.clone();
+            self.pending.clear();
+        }
         Ok(())
     }
+}
+
+/// The image after a cut.
+fn image_after(state: &State, random: &SeededRandom) -> Vec<u8> {
+    let mut image = state.flushed.clone();
+    match Fate::pick(random) {
+        Fate::None => {}
+        Fate::All => state.pending.iter().for_each(|change| apply(&mut image, change)),
+        Fate::Each => {
+            for change in &state.pending {
+                match (random.next() % 3, change) {
+                    (0, change) => apply(&mut image, change),
+                    (1, Pending::Write(offset, data)) if data.len() > SECTOR => {
+                        let kept = below(random, data.len() / SECTOR) * SECTOR;
+                        apply(&mut image, &Pending::Write(*offset, data[..kept].to_vec()));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Fate::Reordered => {
+            let mut sectors = Vec::new();
+            for change in &state.pending {
+                match change {
+                    Pending::Write(offset, data) => {
+                        let each = (*offset..).step_by(SECTOR).zip(data.chunks(SECTOR));
+                        sectors.extend(each.map(|(at, piece)| Pending::Write(at, piece.to_vec())));
+                    }
+                    // A file's length is in the journal of the file system, which keeps its own order.
+                    Pending::SetLen(len) => apply(&mut image, &Pending::SetLen(*len)),
+                }
+            }
+            for last in (1..sectors.len()).rev() {
+                sectors.swap(last, below(random, last + 1));
+            }
+            let done = below(random, sectors.len() + 1);
+            sectors[..done].iter().for_each(|sector| apply(&mut image, sector));
+        }
+    }
+    image
+}
+
+/// A content file after a cut: what was flushed, and perhaps more, of which any sector may be empty.
+fn content_after(file: &FileState, random: &SeededRandom) -> Vec<u8> {
+    let more = file.content.get(file.flushed.len()..).unwrap_or_default();
+    let mut content = file.flushed.clone();
+    for piece in more[..below(random, more.len() + 1)].chunks(SECTOR) {
+        if random.next().is_multiple_of(2) {
+            content.extend_from_slice(piece);
+        } else {
+            content.resize(content.len() + piece.len(), 0);
+        }
+    }
+    content
+}
+
+fn below(random: &SeededRandom, bound: usize) -> usize {
+    usize::try_from(random.next() % u64::try_from(bound).unwrap()).unwrap()
 }
 
 impl PowerDisk {
@@ -111,8 +208,18 @@ impl PowerDisk {
         }
     }
 
+    /// Whether the power went.
+    pub(super) fn is_dead(&self) -> bool {
+        self.state().dead
+    }
+
     pub(super) fn operations(&self) -> u64 {
         self.state().operations
+    }
+
+    /// How many flushes of the database there were before this operation.
+    pub(super) fn flushes_before(&self, operation: u64) -> u64 {
+        self.state().flushes.iter().filter(|at| **at <= operation).count() as u64
     }
 
     /// Cuts the power before the operation with this number (counted from 0).
@@ -153,6 +260,15 @@ impl PowerDisk {
         self.state().files.get_mut(name).unwrap().content[position] ^= 1;
     }
 
+    /// Exchanges two pieces of a content file.
+    pub(super) fn exchange_in_file(&self, name: &str, first: usize, second: usize, length: usize) {
+        let mut state = self.state();
+        let content = &mut state.files.get_mut(name).unwrap().content;
+        for position in 0..length {
+            content.swap(first + position, second + position);
+        }
+    }
+
     /// Changes one octet of the database wherever `needle` stands in it; says whether it was found.
     pub(super) fn corrupt_database(&self, needle: &[u8]) -> bool {
         let mut state = self.state();
@@ -166,31 +282,28 @@ impl PowerDisk {
         found
     }
 
+    /// What a restarted machine finds when nothing survives that was not flushed.
+    pub(super) fn after_cut_without_luck(&self) -> Self {
+        let state = self.state();
+        Self::on_platter(state.flushed.clone(), state.flushed_names.clone())
+    }
+
+    fn on_platter(image: Vec<u8>, names: BTreeMap<String, Vec<u8>>) -> Self {
+        let file = |content: &Vec<u8>| FileState { flushed: content.clone(), content: content.clone() };
+        let files = names.iter().map(|(name, content)| (name.clone(), file(content))).collect();
+        let flushed = image.clone();
+        Self(Arc::new(Mutex::new(State { flushed, image, files, flushed_names: names, ..State::default() })))
+    }
+
     /// What a restarted machine finds: everything flushed, and any part of the rest.
     pub(super) fn after_cut(&self, seed: u64) -> Self {
         let random = SeededRandom::new(seed);
         let state = self.state();
-        let mut image = state.flushed.clone();
-        for change in &state.pending {
-            match (random.next() % 3, change) {
-                (0, change) => apply(&mut image, change),
-                (1, Pending::Write(offset, data)) if data.len() > SECTOR => {
-                    let sectors = u64::try_from(data.len() / SECTOR).unwrap();
-                    let kept = usize::try_from(random.next() % sectors).unwrap() * SECTOR;
-                    apply(&mut image, &Pending::Write(*offset, data[..kept].to_vec()));
-                }
-                _ => {}
-            }
-        }
-        let mut files = HashMap::new();
+        let image = image_after(&state, &random);
+        let mut names = BTreeMap::new();
         for (name, file) in &state.files {
-            let named = state.flushed_names.contains_key(name) || random.next().is_multiple_of(2);
-            if named {
-                let mut content = file.flushed.clone();
-                if random.next().is_multiple_of(2) && file.content.len() > content.len() {
-                    content.extend(vec![0; file.content.len() - content.len()]);
-                }
-                files.insert(name.clone(), FileState { flushed: content.clone(), content });
+            if state.flushed_names.contains_key(name) || random.next().is_multiple_of(2) {
+                names.insert(name.clone(), content_after(file, &random));
             }
         }
         // A removal that was not flushed may not have happened.
@@ -198,17 +311,10 @@ impl PowerDisk {
             if random.next().is_multiple_of(2)
                 && let Some(content) = state.flushed_names.get(name)
             {
-                files.insert(name.clone(), FileState { flushed: content.clone(), content: content.clone() });
+                names.insert(name.clone(), content.clone());
             }
         }
-        let flushed_names = files.iter().map(|(name, file)| (name.clone(), file.content.clone())).collect();
-        Self(Arc::new(Mutex::new(State {
-            flushed: image.clone(),
-            image,
-            files,
-            flushed_names,
-            ..State::default()
-        })))
+        Self::on_platter(image, names)
     }
 }
 
@@ -246,8 +352,16 @@ impl StorageBackend for PowerDisk {
             state.pending.clear();
             return Err(io::Error::other("flush failed"));
         }
-        if state.lie == Some(Lie::Database) {
-            return Ok(());
+        let (flush, operation) = (state.flushes.len() as u64, state.operations);
+        state.flushes.push(operation);
+        match state.lie {
+            Some(Lie::Database) => return Ok(()),
+            Some(Lie::OneFlush(number)) if number == flush => return Ok(()),
+            Some(Lie::Early) => {
+                state.owed = true;
+                return Ok(());
+            }
+            _ => {}
         }
         state.flushed = state.image.clone();
         state.pending.clear();

@@ -1,6 +1,7 @@
 //! One file per subcommand, and how they fail.
 
 pub mod bench;
+pub mod crash;
 pub mod dns;
 pub mod list;
 mod terminal;

@@ -136,7 +136,7 @@ fn peers_dir() -> PathBuf {
 }
 
 /// The unpacked root of one peer.
-fn peer_dir(name: &'static str) -> Result<PathBuf, ForeignError> {
+pub(crate) fn peer_dir(name: &'static str) -> Result<PathBuf, ForeignError> {
     let dir = peers_dir().join(name);
     // The stamp is written last: a root without one is half unpacked.
     if dir.join("usr").is_dir() && peers_dir().join(format!("{name}.stamp")).is_file() {

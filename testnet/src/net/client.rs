@@ -88,6 +88,15 @@ pub enum Carriage {
     Chunks(usize),
 }
 
+/// A connection that broke during a transaction.
+#[derive(Debug)]
+pub struct Broken {
+    /// What was under way: `MAIL`, `RCPT`, `DATA`, `content`, or `reply` when the whole content had been sent.
+    pub step: &'static str,
+    /// How it broke.
+    pub error: NetError,
+}
+
 /// Where to connect to, and as whom.
 pub struct Call<'a> {
     /// The server's address.
@@ -168,18 +177,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         content: &[u8],
         carriage: Carriage,
     ) -> Result<Offered, NetError> {
+        self.transact(envelope, content, carriage).await.map_err(|broken| broken.error)
+    }
+
+    /// The same; an error has the step at which the connection broke.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub async fn transact(
+        &mut self,
+        envelope: &Envelope,
+        content: &[u8],
+        carriage: Carriage,
+    ) -> Result<Offered, Broken> {
         let words = |parameters: &[String]| -> String {
             parameters.iter().map(|parameter| format!(" {parameter}")).collect()
         };
         let mail = format!("MAIL FROM:<{}>{}", envelope.sender, words(&envelope.parameters));
-        let reply = self.command(&mail).await?;
-        if reply.code != 250 {
-            return Ok(Offered { step: "MAIL", reply });
-        }
-        for Recipient { address, parameters } in &envelope.recipients {
-            let reply = self.command(&format!("RCPT TO:<{address}>{}", words(parameters))).await?;
+        let mut steps = vec![("MAIL", mail)];
+        steps.extend(envelope.recipients.iter().map(|Recipient { address, parameters }| {
+            ("RCPT", format!("RCPT TO:<{address}>{}", words(parameters)))
+        }));
+        for (step, command) in steps {
+            let reply = self.command(&command).await.map_err(|error| Broken { step, error })?;
             if reply.code != 250 {
-                return Ok(Offered { step: "RCPT", reply });
+                return Ok(Offered { step, reply });
             }
         }
         match carriage {
@@ -190,28 +212,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// Says good-bye. The verdicts are there; a server that hangs up first changes nothing in them.
-    pub async fn quit(mut self) {
+    pub async fn quit(&mut self) {
         let _ = self.command("QUIT").await;
     }
 
-    async fn data(&mut self, wire: &[u8]) -> Result<Offered, NetError> {
-        let reply = self.command("DATA").await?;
+    async fn data(&mut self, wire: &[u8]) -> Result<Offered, Broken> {
+        let reply = self.command("DATA").await.map_err(|error| Broken { step: "DATA", error })?;
         if reply.code != 354 {
             return Ok(Offered { step: "DATA", reply });
         }
-        self.write(wire).await?;
-        Ok(Offered { step: "content", reply: self.reply().await? })
+        self.write(wire).await.map_err(|error| Broken { step: "content", error })?;
+        let reply = self.reply().await.map_err(|error| Broken { step: "reply", error })?;
+        Ok(Offered { step: "content", reply })
     }
 
     /// The reply to the last chunk, or to the first one that was refused.
-    async fn chunks(&mut self, content: &[u8], size: usize) -> Result<Offered, NetError> {
+    async fn chunks(&mut self, content: &[u8], size: usize) -> Result<Offered, Broken> {
         let mut rest = content;
         loop {
             let (chunk, after) = rest.split_at(rest.len().min(size));
             let last = if after.is_empty() { " LAST" } else { "" };
-            self.write(format!("BDAT {}{last}\r\n", chunk.len()).as_bytes()).await?;
-            self.write(chunk).await?;
-            let reply = self.reply().await?;
+            let wire = [format!("BDAT {}{last}\r\n", chunk.len()).as_bytes(), chunk].concat();
+            self.write(&wire).await.map_err(|error| Broken { step: "content", error })?;
+            let step = if after.is_empty() { "reply" } else { "content" };
+            let reply = self.reply().await.map_err(|error| Broken { step, error })?;
             if reply.code != 250 || after.is_empty() {
                 return Ok(Offered { step: "content", reply });
             }

@@ -220,7 +220,8 @@ impl Net {
         self.provider(id)?.node()
     }
 
-    /// As [`Self::node`], to stop it and start it again.
+    /// The same, to end it and start it again.
+    #[must_use]
     pub fn node_mut(&mut self, id: &str) -> Option<&mut NodeProcess> {
         self.nodes_mut().find(|(placed, _)| placed.provider.id == id).map(|(_, node)| node)
     }

@@ -1,5 +1,6 @@
 //! The node under test as a process, through what its operator has: a configuration file and its command.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const TO_STOP: Duration = Duration::from_secs(10);
 /// Between two looks at something that gives no signal.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
+/// The same for a node that starts: the crash harness starts one thousands of times.
+const LOOK_FOR_START: Duration = Duration::from_millis(4);
 
 /// A node process. Dropped, it is killed.
 pub struct NodeProcess {
@@ -37,6 +40,7 @@ pub struct NodeProcess {
     control: PathBuf,
     ready: Vec<SocketAddr>,
     submission: SocketAddr,
+    variables: Vec<(String, String)>,
     child: Child,
 }
 
@@ -56,7 +60,7 @@ impl NodeProcess {
         let config = home.join("sluis.toml");
         std::fs::write(&config, text).map_err(NetError::machine("writing the configuration"))?;
         let log = home.join("log");
-        let child = spawn(program, &config, &log)?;
+        let child = spawn(&[], program, &config, &log, &[])?;
         let smtp_port = plan.topology.smtp_port;
         let mut ready: Vec<_> = placed.hosts.iter().map(|(_, ip)| SocketAddr::new(*ip, smtp_port)).collect();
         ready.push(submission);
@@ -68,25 +72,46 @@ impl NodeProcess {
             control: home.join(CONTROL_SOCKET),
             ready,
             submission,
+            variables: Vec::new(),
             child,
         })
     }
 
-    /// Starts it again after [`Self::stop`], with the configuration file as it is now, and waits until it answers. Its log
-    /// goes on.
+    /// Ends it at once, as a crash would, and waits until it is gone.
+    pub async fn kill(&mut self) {
+        // Fails only if it has ended by itself.
+        let _ = self.child.kill().await;
+    }
+
+    /// Starts it again, on what it left on disk, and waits until it answers. Its log goes on.
     ///
     /// # Errors
-    /// It does not start.
-    pub async fn start_again(&mut self) -> Result<(), NetError> {
-        self.child = spawn(&self.program, &self.config, &self.log)?;
+    /// [`NetError::Node`] if it does not start.
+    pub async fn restart(&mut self) -> Result<(), NetError> {
+        self.restart_under(&[]).await
+    }
+
+    /// The same, under another program: the words of its command that come before the node's. That program must become
+    /// the node, as `strace -D` does, or what is killed is something else.
+    ///
+    /// # Errors
+    /// [`NetError::Node`] if it does not start.
+    pub async fn restart_under(&mut self, wrapper: &[OsString]) -> Result<(), NetError> {
+        self.kill().await;
+        self.child = spawn(wrapper, &self.program, &self.config, &self.log, &self.variables)?;
         self.wait_ready().await
+    }
+
+    /// Sets a variable of the environment in which it starts from now on.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
     }
 
     /// Waits until all its listeners accept connections.
     pub(super) async fn wait_ready(&mut self) -> Result<(), NetError> {
         let deadline = Instant::now() + PATIENCE;
         for address in self.ready.clone() {
-            let mut looks = looks();
+            let mut looks = looks(LOOK_FOR_START);
             loop {
                 looks.tick().await;
                 if TcpStream::connect(address).await.is_ok() {
@@ -108,7 +133,7 @@ impl NodeProcess {
     }
 
     /// How it ended, if it did.
-    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
@@ -209,7 +234,7 @@ impl NodeProcess {
     /// There is none within a minute.
     pub async fn outbound_record(&self, message: &str) -> Result<Value, NetError> {
         let search = async {
-            let mut looks = looks();
+            let mut looks = looks(LOOK_AGAIN);
             loop {
                 looks.tick().await;
                 let shown = self.ask(&["spool", "show", message]).await?;
@@ -230,7 +255,7 @@ impl NodeProcess {
     /// There still is after a minute.
     pub async fn idle(&self) -> Result<(), NetError> {
         let search = async {
-            let mut looks = looks();
+            let mut looks = looks(LOOK_AGAIN);
             loop {
                 looks.tick().await;
                 let listed = self.ask(&["spool", "list"]).await?;
@@ -276,7 +301,7 @@ impl NodeProcess {
         mut wanted: impl FnMut(&Value) -> bool,
     ) -> Result<Value, NetError> {
         let search = async {
-            let mut looks = looks();
+            let mut looks = looks(LOOK_AGAIN);
             loop {
                 looks.tick().await;
                 let printed = self.printed();
@@ -296,7 +321,7 @@ impl NodeProcess {
     /// It still has within a minute.
     pub async fn settled(&self) -> Result<(), NetError> {
         let search = async {
-            let mut looks = looks();
+            let mut looks = looks(LOOK_AGAIN);
             loop {
                 looks.tick().await;
                 let listed = self.ask(&["spool", "list"]).await?;
@@ -309,29 +334,23 @@ impl NodeProcess {
     }
 }
 
-async fn within_a_minute<T>(
-    what: String,
-    search: impl Future<Output = Result<T, NetError>>,
-) -> Result<T, NetError> {
-    let found = timeout(PATIENCE, search).await;
-    found.unwrap_or_else(|_| Err(NetError::Machine { what, why: "there is none within a minute".to_owned() }))
-}
-
-fn looks() -> tokio::time::Interval {
-    let mut looks = interval(LOOK_AGAIN);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    looks
-}
-
-/// Starts the program. What it prints is added to the log.
-fn spawn(program: &Path, config: &Path, log: &Path) -> Result<Child, NetError> {
-    let printed = std::fs::OpenOptions::new().create(true).append(true).open(log);
+/// Starts the program; what it prints goes to the end of `log`.
+fn spawn(
+    wrapper: &[OsString],
+    program: &Path,
+    config: &Path,
+    log: &Path,
+    variables: &[(String, String)],
+) -> Result<Child, NetError> {
+    let printed = std::fs::File::options().create(true).append(true).open(log);
     let printed = printed.map_err(NetError::machine("a log file"))?;
     let also = printed.try_clone().map_err(NetError::machine("a log file"))?;
-    Command::new(program)
-        .arg("run")
-        .arg("--config")
-        .arg(config)
+    let mut words =
+        wrapper.iter().cloned().chain([program.into(), "run".into(), "--config".into(), config.into()]);
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command
+        .args(words)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(printed)
         .stderr(also)
@@ -340,6 +359,20 @@ fn spawn(program: &Path, config: &Path, log: &Path) -> Result<Child, NetError> {
         .kill_on_drop(true)
         .spawn()
         .map_err(NetError::machine(format!("starting {}", program.display())))
+}
+
+async fn within_a_minute<T>(
+    what: String,
+    search: impl Future<Output = Result<T, NetError>>,
+) -> Result<T, NetError> {
+    let found = timeout(PATIENCE, search).await;
+    found.unwrap_or_else(|_| Err(NetError::Machine { what, why: "there is none within a minute".to_owned() }))
+}
+
+fn looks(between: Duration) -> tokio::time::Interval {
+    let mut looks = interval(between);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    looks
 }
 
 /// Name of the control socket within a provider's directory.

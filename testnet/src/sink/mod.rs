@@ -181,6 +181,11 @@ impl Sink {
         lock(&self.shared.store).messages().to_vec()
     }
 
+    /// The messages after the first `count`, oldest first.
+    pub fn messages_after(&self, count: usize) -> Vec<Stored> {
+        lock(&self.shared.store).messages().get(count..).unwrap_or_default().to_vec()
+    }
+
     /// What clients did wrong so far.
     pub fn violations(&self) -> Vec<Violation> {
         lock(&self.shared.violations).clone()

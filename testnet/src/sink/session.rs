@@ -7,6 +7,8 @@ use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
 };
 
+use jiff::Timestamp;
+
 use super::store::{Draft, Envelope};
 use super::{Answer, Shared, lock};
 
@@ -21,6 +23,7 @@ const MESSAGE_MAX: u64 = 64 * 1_024 * 1_024;
 
 /// A transaction: a sender, then recipients.
 struct Transaction {
+    began: Timestamp,
     sender: String,
     parameters: Vec<String>,
     recipients: Vec<(String, Answer)>,
@@ -129,7 +132,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         if !parameters.iter().all(known) {
             return self.scold(command, "555 5.5.4 a parameter that was not offered").await;
         }
-        let transaction = Transaction { sender, parameters, recipients: Vec::new() };
+        let began = (self.shared.clock)();
+        let transaction = Transaction { began, sender, parameters, recipients: Vec::new() };
         if !transaction.sender.is_ascii() && !transaction.says("SMTPUTF8") {
             return self.scold(command, "553 5.6.7 needs SMTPUTF8").await;
         }
@@ -242,6 +246,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         if !accepted.is_empty() {
             let envelope = Envelope {
+                began: transaction.began,
                 arrived: (self.shared.clock)(),
                 sender: transaction.sender,
                 recipients: accepted,

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 pub struct Stored {
     /// 1 for the first.
     pub number: usize,
+    /// When its transaction began: the client was alive then.
+    pub began: Timestamp,
     /// When the last line had come.
     pub arrived: Timestamp,
     /// Envelope sender; empty for the null sender.
@@ -47,6 +49,7 @@ impl Stored {
 /// The envelope of a message to be stored.
 #[derive(Debug, Clone)]
 pub(super) struct Envelope {
+    pub(super) began: Timestamp,
     pub(super) arrived: Timestamp,
     pub(super) sender: String,
     pub(super) recipients: Vec<String>,
@@ -124,9 +127,10 @@ impl Store {
         let number = self.messages.len() + 1;
         let name = format!("{number:06}.eml");
         std::fs::rename(&draft.path, self.directory.join(&name))?;
-        let Envelope { arrived, sender, recipients, parameters } = envelope;
+        let Envelope { began, arrived, sender, recipients, parameters } = envelope;
         let directory = self.directory.clone();
-        let stored = Stored { number, arrived, sender, recipients, parameters, octets, name, directory };
+        let stored =
+            Stored { number, began, arrived, sender, recipients, parameters, octets, name, directory };
         let mut line = serde_json::to_vec(&stored)?;
         line.push(b'\n');
         self.index.write_all(&line)?;
