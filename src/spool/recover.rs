@@ -31,68 +31,81 @@ pub(super) fn recover(
     world: &World,
 ) -> Result<Recovered, SpoolError> {
     let vault = Arc::new(prepare(database, keys)?);
-    let mut found = survey(database, &vault, settings, world)?;
-    // Without its message a delivery can neither be tried nor returned: it is left as it is, for whoever repairs it.
-    let unreadable = &found.unreadable;
-    found.deliveries.retain(|(id, _)| !unreadable.contains(&id.message));
-    let lost = clear_bodies(bodies, &found.with_file)?;
-    let changed = mend(database, &vault, &found.deliveries, &lost, settings, world)?;
-    for (id, delivery) in found.deliveries.into_iter().chain(changed) {
-        if delivery.unknown > 0 && delivery.phase() == Phase::Waiting {
-            found.board.suspects.push(id);
-        }
-        found.board.put(id, &delivery);
+    let tables = Snapshot::open(&database.begin_read()?, &vault)?;
+    let mut board = Board::new(settings.retry, world.now());
+    let messages = survey_messages(&tables, &mut board)?;
+    let lost = clear_bodies(bodies, &messages.with_file)?;
+    let broken = survey_deliveries(&tables, &messages.unreadable, &lost, &mut board)?;
+    drop(tables);
+    for (id, delivery) in mend(database, &vault, &broken, &lost, settings, world)? {
+        enter(&mut board, id, &delivery);
     }
-    Ok(Recovered { board: found.board, vault })
+    Ok(Recovered { board, vault })
 }
 
-struct Survey {
-    board: Board,
-    deliveries: Vec<(DeliveryId, StoredDelivery)>,
-    /// Messages whose content is in a file.
+fn enter(board: &mut Board, id: DeliveryId, delivery: &StoredDelivery) {
+    if delivery.unknown > 0 && delivery.phase() == Phase::Waiting {
+        board.suspects.push(id);
+    }
+    board.put(id, delivery);
+}
+
+struct Messages {
+    /// Those whose content is in a file.
     with_file: HashSet<String>,
+    /// Those whose record is damaged.
     unreadable: HashSet<MessageId>,
 }
 
-fn survey(
-    database: &Database,
-    vault: &Arc<Vault>,
-    settings: &Settings,
-    world: &World,
-) -> Result<Survey, SpoolError> {
-    let tables = Snapshot::open(&database.begin_read()?, vault)?;
-    let mut board = Board::new(settings.retry, world.now());
-    let mut with_file = HashSet::new();
-    let mut unreadable = HashSet::new();
-    let mut damaged = 0;
+fn survey_messages(tables: &Snapshot, board: &mut Board) -> Result<Messages, SpoolError> {
+    let mut found = Messages { with_file: HashSet::new(), unreadable: HashSet::new() };
     tables.each_message(|id, message| match message {
         Ok(message) => {
             board.add_message(message.size);
             if message.body == Body::File {
-                with_file.insert(id.to_string());
+                found.with_file.insert(id.to_string());
             }
         }
         Err(error) => {
             tracing::error!(%error, "left alone");
-            damaged += 1;
+            board.damaged += 1;
             // Its record may have named a file: keep that for whoever repairs it.
-            with_file.insert(id.to_string());
-            unreadable.insert(id);
+            found.with_file.insert(id.to_string());
+            found.unreadable.insert(id);
         }
     })?;
-    let mut deliveries = Vec::new();
+    Ok(found)
+}
+
+/// Enters the deliveries and returns those that have to be mended first. There may be a million, so they are not all in
+/// memory at once.
+fn survey_deliveries(
+    tables: &Snapshot,
+    unreadable: &HashSet<MessageId>,
+    lost: &HashSet<MessageId>,
+    board: &mut Board,
+) -> Result<Vec<(DeliveryId, StoredDelivery)>, SpoolError> {
+    let mut broken = Vec::new();
     tables.each_delivery(|id, delivery| {
         match delivery {
-            Ok(delivery) => deliveries.push((id, delivery)),
+            // Without its message it can neither be tried nor returned: it is left as it is, for whoever repairs it.
+            Ok(_) if unreadable.contains(&id.message) => {}
+            Ok(delivery) if is_under_way(&delivery) || lost.contains(&id.message) => {
+                broken.push((id, delivery));
+            }
+            Ok(delivery) => enter(board, id, &delivery),
             Err(error) => {
                 tracing::error!(%error, "left alone");
-                damaged += 1;
+                board.damaged += 1;
             }
         }
         ControlFlow::Continue(())
     })?;
-    board.damaged = damaged;
-    Ok(Survey { board, deliveries, with_file, unreadable })
+    Ok(broken)
+}
+
+const fn is_under_way(delivery: &StoredDelivery) -> bool {
+    matches!(delivery.state, State::Attempting { .. })
 }
 
 /// Removes content files that no record names (SPOOL-002); returns the messages whose file is missing.
@@ -112,11 +125,11 @@ fn clear_bodies(bodies: &dyn Bodies, named: &HashSet<String>) -> Result<HashSet<
     Ok(named.difference(&present).filter_map(|name| name.parse().ok()).collect())
 }
 
-/// Ends attempts that were under way, and holds deliveries whose content is missing. Returns what it changed.
+/// Ends attempts that were under way, and holds deliveries whose content is missing. Returns all as they are now.
 fn mend(
     database: &Database,
     vault: &Vault,
-    deliveries: &[(DeliveryId, StoredDelivery)],
+    broken: &[(DeliveryId, StoredDelivery)],
     lost: &HashSet<MessageId>,
     settings: &Settings,
     world: &World,
@@ -125,27 +138,25 @@ fn mend(
     transaction.set_durability(Durability::Immediate)?;
     transaction.set_quick_repair(true);
     let mut tables = Tables::open(&transaction, vault)?;
-    let mut changed = Vec::new();
-    let under_way = |delivery: &StoredDelivery| matches!(delivery.state, State::Attempting { .. });
-    let alone = deliveries.iter().filter(|(_, delivery)| under_way(delivery)).take(2).count() == 1;
+    let alone = broken.iter().filter(|(_, delivery)| is_under_way(delivery)).take(2).count() == 1;
     let blame = if alone { attempt::Blame::Alone } else { attempt::Blame::Among };
-    for (id, delivery) in deliveries {
-        if under_way(delivery) {
+    let mut mended = Vec::new();
+    for (id, delivery) in broken {
+        if is_under_way(delivery) {
             tracing::warn!(delivery = %id, "the node stopped during an attempt; its end is unknown");
             let random = world.random.next();
             let (now, retry) = (world.now(), settings.retry);
             attempt::abandon(&mut tables, *id, delivery.clone(), blame, now, retry, random)?;
-            changed.push((*id, tables.delivery(*id)?));
         }
+        let mut delivery = tables.delivery(*id)?;
         if lost.contains(&id.message) && !delivery.phase().is_settled() {
             tracing::error!(delivery = %id, "held: the content file of its message is missing");
-            let mut delivery = tables.delivery(*id)?;
             delivery.state = State::Held { by: Hold::Damaged };
             tables.put_delivery(*id, &delivery)?;
-            changed.push((*id, delivery));
         }
+        mended.push((*id, delivery));
     }
     drop(tables);
     transaction.commit()?;
-    Ok(changed)
+    Ok(mended)
 }
