@@ -21,6 +21,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Problems of one part that are spelled out; beyond that they are only counted.
 const PROBLEMS_MAX: usize = 20;
 
+/// Octets shown of something that was never sent.
+const NAMED_OCTETS: usize = 600;
+
 /// What became of offering a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
@@ -212,7 +215,7 @@ impl Ledger {
         let Some(number) = number else {
             return Err(format!(
                 "something arrived that was never sent: {}",
-                String::from_utf8_lossy(&content[..content.len().min(1_500)])
+                String::from_utf8_lossy(&content[..content.len().min(NAMED_OCTETS)])
             ));
         };
         let entry = &mut inner.entries[number];

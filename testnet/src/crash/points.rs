@@ -434,7 +434,8 @@ impl Run<'_> {
         let by_file: Vec<_> = recorded.on_object.get(point).into_iter().flatten().copied().collect();
         let by_thread: Vec<_> = recorded.on_thread.get(point).into_iter().flatten().copied().collect();
         let path = self.path_of(&point.object);
-        let turn = if scene == Scene::Start { 1 } else { try_ % 3 };
+        // A start is seen from its first instruction, when there are no threads to choose from.
+        let turn = if scene == Scene::Start { (try_ + 1) % 2 } else { try_ % 3 };
         if let (1, Some(path), Some(number)) = (turn, path, by_file.get(pick(by_file.len()))) {
             injection.paths.push(path);
             injection.when = number.to_string();

@@ -130,6 +130,17 @@ pub fn threads(process: u32) -> Vec<u32> {
     threads
 }
 
+/// The threads of a process that were made after those of its runtime and have the same name, the newest first: those for
+/// work that blocks, such as writing files. For a program with one thread for everything else.
+#[must_use]
+pub fn late_threads(process: u32) -> Vec<u32> {
+    let name = |thread: &u32| std::fs::read_to_string(format!("/proc/{process}/task/{thread}/comm")).ok();
+    let threads = threads(process);
+    let Some(first) = threads.get(1).and_then(name) else { return Vec::new() };
+    let late = threads.iter().skip(2).filter(|thread| name(thread).as_ref() == Some(&first));
+    late.rev().copied().collect()
+}
+
 /// A `strace` at work. Dropped, it is killed, and with it what it held: use [`Attached::let_go`].
 pub struct Attached {
     child: Child,

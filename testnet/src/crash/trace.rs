@@ -220,7 +220,9 @@ struct State<'a> {
 
 impl State<'_> {
     fn line(&mut self, line: &str) {
-        let Some((thread, rest)) = line.split_once(' ') else { return };
+        // A trace of one thread does not say which.
+        let named = line.split_once(' ').filter(|(thread, _)| thread.parse::<u32>().is_ok());
+        let (thread, rest) = named.unwrap_or(("0", line));
         let rest = rest.trim_start();
         if let Some(resumed) = rest.strip_prefix("<... ") {
             let Some((name, position)) = self.open.remove(thread) else { return };
@@ -355,6 +357,22 @@ mod tests {
             "settle/0 pwrite64 database",
         ];
         assert_eq!(points, expected);
+    }
+
+    #[test]
+    fn a_trace_of_one_thread_has_no_numbers_in_front() {
+        let reader = Reader {
+            start: Stage::Start,
+            doors: &[],
+            file: &|path| (path == "/s/bodies/01M").then(|| "content file".to_owned()),
+            log: "/log",
+            control: "/control.sock",
+        };
+        let calls =
+            reader.read("write(18</s/bodies/01M>, \"\"..., 9)  = -1 EIO (Input/output error) (INJECTED)\n");
+        assert_eq!(calls.len(), 1);
+        assert!(calls[0].injected);
+        assert_eq!(calls[0].point.to_string(), "start/0 write content file");
     }
 
     #[test]

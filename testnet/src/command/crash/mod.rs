@@ -214,6 +214,7 @@ impl Run<'_> {
 
     async fn faults(&mut self) -> Result<(), Failure> {
         let mut subject = self.subject().await?;
+        subject.single_file();
         let seed = Seed::new(self.seed).part(2).next();
         let (tally, lines) = faults::run(&mut subject, seed, |what| self.progress.say(what)).await?;
         subject.stop().await;

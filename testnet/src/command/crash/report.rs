@@ -160,6 +160,10 @@ impl Report {
         for line in &self.not_run {
             text.push_str(&format!("\n{line}.\n"));
         }
+        let problems: usize = self.parts.iter().map(|part| part.tally.problems.len()).sum();
+        if problems > 0 {
+            text.push_str(&format!("\nFAILED: {problems} problems, which the same seed shows again.\n"));
+        }
         if self.coverage.is_some() {
             text.push_str(&format!("\n{}", self.coverage_text()));
         }
