@@ -159,7 +159,7 @@ fn t24_reload_takes_new_keys_and_settings_while_mail_passes() {
             assert!(said.contains(record), "{said}");
         }
         // Refused as a whole: neither the key nor the limit is in force.
-        let mut session = platform(&net).await;
+        let session = platform(&net).await;
         assert_eq!((session.certificate(), size(&session)), (old.chain().first(), "67108864"));
         session.quit().await;
 

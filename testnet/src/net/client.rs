@@ -212,7 +212,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     /// Says good-bye. The verdicts are there; a server that hangs up first changes nothing in them.
-    pub async fn quit(&mut self) {
+    pub async fn quit(mut self) {
         let _ = self.command("QUIT").await;
     }
 
