@@ -105,12 +105,12 @@ async fn stay(net: &mut Net, json: bool, interrupts: &mut Interrupts) -> Result<
 }
 
 /// What asks us to end: an interrupt from the terminal, its end, or `kill`.
-struct Interrupts {
+pub(in crate::command) struct Interrupts {
     signals: [Signal; 3],
 }
 
 impl Interrupts {
-    fn new() -> Result<Self, Failure> {
+    pub(in crate::command) fn new() -> Result<Self, Failure> {
         let listen = |kind| signal(kind).map_err(Failure::tool("listening for signals"));
         Ok(Self {
             signals: [
@@ -121,7 +121,7 @@ impl Interrupts {
         })
     }
 
-    async fn next(&mut self) {
+    pub(in crate::command) async fn next(&mut self) {
         let [interrupt, terminate, hangup] = &mut self.signals;
         tokio::select! {
             _ = interrupt.recv() => {}
