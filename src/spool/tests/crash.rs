@@ -105,10 +105,14 @@ async fn turn(spool: &Spool, random: &SeededRandom) -> Result<(), SpoolError> {
     }
 }
 
+/// Opens a store that may not open.
+fn reopen(disk: &PowerDisk, world: &World) -> Result<Spool, SpoolError> {
+    Spool::open_on(disk.disk(), &keys(), settings(), world.clone())
+}
+
 /// What is wrong on a disk after a cut, if anything.
 async fn check(disk: &PowerDisk, world: &World, told: &mut Told) -> Result<(), String> {
-    let spool = Spool::open_on(disk.disk(), &keys(), settings(), world.clone())
-        .map_err(|error| format!("does not open: {error}"))?;
+    let spool = reopen(disk, world).map_err(|error| format!("does not open: {error}"))?;
     let failed = |error: SpoolError| error.to_string();
     let listed = spool.list(Filter::default()).await.map_err(failed)?;
     for (message, content) in &told.accepted {
@@ -164,7 +168,7 @@ async fn cut_life(seed: u64, cuts: u64) -> Result<usize, String> {
         let longest = if random.next().is_multiple_of(4) { 12 } else { PART };
         let point = random.next() % longest;
         disk.cut_at(disk.operations() + point);
-        let lived = match Spool::open_on(disk.disk(), &keys(), settings(), world.clone()) {
+        let lived = match reopen(&disk, &world) {
             Ok(spool) => {
                 let lived = live(&spool, &clock, &random, &mut told).await;
                 spool.close().await;
@@ -271,6 +275,7 @@ async fn t36_a_store_that_does_not_flush_the_directory_is_found_out() {
 /// Proves: +SPOOL-013 -SPOOL-013
 #[tokio::test]
 async fn t37_a_content_file_with_reordered_chunks_is_found_out() {
+    // Content is read and sent in pieces of this size; where each is sealed, the size of a sealed one belongs here.
     const CHUNK: usize = 64 << 10;
     let disk = PowerDisk::default();
     let (world, _) = world();

@@ -267,6 +267,9 @@ impl Run<'_> {
         }
         let trouble: Vec<_> = news.lines().filter(|line| is_trouble(line)).collect();
         line.said = trouble.first().map(|line| message(line)).unwrap_or_default();
+        if let Some(directory) = self.subject.path_of("directory") {
+            line.said = line.said.replace(&*directory.to_string_lossy(), "DIRECTORY");
+        }
         if trouble.is_empty() {
             problem("the log says nothing about it".to_owned());
         }

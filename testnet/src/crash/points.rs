@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// How often a point is tried before it counts as unvisited.
-const TRIES: usize = 24;
+const TRIES: usize = 48;
 
 /// How many points there are, and where the kills went.
 #[derive(Debug, Clone, Default, Serialize)]

@@ -11,7 +11,7 @@ use testnet::crash::seed::Seed;
 use testnet::crash::{Tally, faults, flips, power, random};
 use testnet::net::{Build, Home, locate};
 
-use super::terminal::Progress;
+use super::terminal::{Interrupts, Progress};
 use super::{Failure, print};
 use report::Report;
 
@@ -140,7 +140,12 @@ pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         progress: &progress,
         report: Report::new(seed),
     };
-    let ended = run.parts().await;
+    let mut interrupts = Interrupts::new()?;
+    // What is dropped here ends its processes and takes its mounts apart.
+    let ended = tokio::select! {
+        ended = run.parts() => ended,
+        () = interrupts.next() => Err(Failure::Interrupted),
+    };
     progress.clear();
     ended?;
     let report = run.report;

@@ -22,9 +22,10 @@ use super::ledger::Ledger;
 use super::load::Load;
 use super::node::SluisSubject;
 use super::seed::Seed;
-use super::subject::Subject;
+use super::subject::{Subject, Way};
 use super::{Tally, machine};
 use crate::net::NetError;
+use crate::sink::Answer;
 use disk::Disk;
 
 /// Octets of the disk. What the node keeps free is an eighth of it.
@@ -83,6 +84,10 @@ pub async fn run(
     let mut powered = Powered::start(formatted(home.path())?, &state, lies)?;
     subject.start().await?;
     let ledger = Ledger::new(run, subject.doors());
+    if lies {
+        // Something has to wait in the queue, or there is nothing to lose.
+        subject.sink(Way::Home).answer_everybody(Answer::Temporary);
+    }
     let load = Load::start(&ledger, CLIENTS, &seed.part(1));
     for cut in 0..cuts {
         tokio::time::sleep(Duration::from_millis(moments.between(LIFE_MS.0, LIFE_MS.1))).await;
@@ -117,6 +122,7 @@ pub async fn run(
         progress(cut + 1);
     }
     load.stop().await;
+    subject.sink(Way::Home).answer_everybody(Answer::Accept);
     ledger.drain(subject).await?;
     let tally = ledger.judge(subject).await?;
     subject.kill().await;
