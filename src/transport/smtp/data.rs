@@ -95,11 +95,13 @@ impl Rules {
             let plain = memchr::memchr3(b'\r', b'\n', 0, octets).unwrap_or(octets.len());
             if plain > 0 {
                 self.place = Place::InLine;
+                // Up to the same octet in whatever pieces the line comes.
+                let room = LINE_OCTETS_MAX.saturating_sub(self.line);
+                self.emit(&octets[..plain.min(room)], out);
                 self.line += plain;
                 if self.line > LINE_OCTETS_MAX {
                     self.refuse(ContentFault::LineTooLong);
                 }
-                self.emit(&octets[..plain], out);
             }
             match octets.get(plain) {
                 Some(b'\r') => self.place = Place::AfterCr,
@@ -387,6 +389,16 @@ mod tests {
         assert_eq!(chunks(&[b"a\r"]), Err(ContentFault::BareCr));
         assert_eq!(chunks(&[b"a", b"\nb\r\n"]), Err(ContentFault::BareLf));
         assert_eq!(chunks(&[b"\0"]), Err(ContentFault::Nul));
+    }
+
+    /// Found by the fuzz target `smtp_data`.
+    #[test]
+    fn a_long_line_is_cut_off_at_the_same_octet_in_whatever_pieces_it_comes() {
+        for octets in [998, 999, 1_100] {
+            fuzz(&vec![b'x'; octets]);
+            fuzz(&[b"a\r\n..", &vec![b'x'; octets][..], b"\r\n.\r\n"].concat());
+        }
+        assert_eq!(data(&[b'x'; 1_100]).2.len(), LINE_OCTETS_MAX);
     }
 
     #[test]
