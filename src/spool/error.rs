@@ -21,6 +21,9 @@ pub enum SpoolError {
     /// alone is affected.
     #[error("the content could not be written: {0}")]
     NotKept(String),
+    /// A content file could not be opened (too many open files, say). The attempt ends, and the delivery is tried again.
+    #[error("the content could not be read: {0}")]
+    NotRead(String),
     /// Another process has this spool open. The operator must act.
     #[error("another process uses the spool {0}")]
     Locked(String),
@@ -75,6 +78,7 @@ impl SpoolError {
             Self::Full(_) => Reason::SpoolFull,
             Self::Broken(_)
             | Self::NotKept(_)
+            | Self::NotRead(_)
             | Self::Locked(_)
             | Self::Open { .. }
             | Self::Format { .. }

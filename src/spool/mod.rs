@@ -239,7 +239,8 @@ impl Spool {
     /// The content of a message, as a stream.
     ///
     /// # Errors
-    /// [`SpoolError::NoMessage`], [`SpoolError::Damaged`] when its content is gone, [`SpoolError::Broken`].
+    /// [`SpoolError::NoMessage`], [`SpoolError::Damaged`] when its content is gone, [`SpoolError::NotRead`],
+    /// [`SpoolError::Broken`].
     pub async fn content(&self, id: MessageId) -> Result<Content, SpoolError> {
         let store = Arc::clone(&self.inner.store);
         self.read(move |tables| {
@@ -250,10 +251,11 @@ impl Spool {
                 stored::Body::Inline => tables
                     .inline(id)?
                     .and_then(|sealed| Content::inline(Arc::clone(&store), id, &sealed, opener, digest)),
-                stored::Body::File => {
-                    let file = store.bodies.open(&id.to_string()).ok();
-                    file.map(|file| Content::file(Arc::clone(&store), id, file, opener, digest))
-                }
+                stored::Body::File => match store.bodies.open(&id.to_string()) {
+                    Ok(file) => Some(Content::file(Arc::clone(&store), id, file, opener, digest)),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+                    Err(error) => return Err(SpoolError::NotRead(error.to_string())),
+                },
             };
             found.ok_or_else(|| {
                 store.mark_damaged(id);

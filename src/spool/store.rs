@@ -96,7 +96,7 @@ impl Store {
     /// Remembers that the content of a message is damaged: the attempt that found out ends in `held` (SPOOL-013).
     pub(super) fn mark_damaged(&self, id: MessageId) {
         if self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
-            tracing::error!(message = %id, "the stored content is damaged or gone; its deliveries are held when next tried");
+            tracing::error!(content = %id, "the stored content is damaged or gone; its deliveries are held when next tried");
         }
     }
 
@@ -162,7 +162,7 @@ impl Store {
     /// Removes a content file. If that fails, it goes at the next start (SPOOL-002).
     pub(super) fn drop_body(&self, id: MessageId) {
         if let Err(error) = self.bodies.remove(&id.to_string()) {
-            tracing::warn!(message = %id, %error, "a content file could not be removed; it goes at the next start");
+            tracing::warn!(content = %id, %error, "a content file could not be removed; it goes at the next start");
         }
     }
 }

@@ -275,8 +275,8 @@ async fn t36_a_store_that_does_not_flush_the_directory_is_found_out() {
 /// Proves: +SPOOL-013 -SPOOL-013
 #[tokio::test]
 async fn t37_a_content_file_with_reordered_chunks_is_found_out() {
-    // Content is read and sent in pieces of this size; where each is sealed, the size of a sealed one belongs here.
-    const CHUNK: usize = 64 << 10;
+    /// A chunk as it lies in the file.
+    const CHUNK: usize = seal::CHUNK_OCTETS + seal::TAG_OCTETS;
     let disk = PowerDisk::default();
     let (world, _) = world();
     let spool = open(&disk, &world);

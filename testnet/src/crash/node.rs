@@ -190,8 +190,8 @@ impl Subject for SluisSubject {
         let name = match inside.to_str()? {
             "" => "directory",
             "spool.redb" | "spool.redb.new" => "database",
-            "bodies" => "content directory",
-            name if name.starts_with("bodies/") => "content file",
+            "content" => "content directory",
+            name if name.starts_with("content/") => "content file",
             other => other,
         };
         Some(name.to_owned())
@@ -202,7 +202,7 @@ impl Subject for SluisSubject {
         match name {
             "directory" => Some(spool),
             "database" => Some(spool.join("spool.redb")),
-            "content directory" => Some(spool.join("bodies")),
+            "content directory" => Some(spool.join("content")),
             "content file" => None,
             other => Some(spool.join(other)),
         }
