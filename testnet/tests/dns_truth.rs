@@ -228,8 +228,11 @@ async fn every_name_of_the_built_in_topologies_is_as_its_file_says() {
     let prefix = Prefix::pick(|| 0x6E01, &[]).unwrap();
     for (topology, faulty) in [
         (Topology::three_providers(), &[][..]),
-        (Topology::faults(), &["bogus", "stale", "unsigned", "plain", "tlsa-servfail", "cert-bogus"][..]),
-        (Topology::variations(), &[][..]),
+        (
+            Topology::faults(),
+            &["bogus", "stale", "unsigned", "plain", "refusing", "tlsa-servfail", "cert-bogus"][..],
+        ),
+        (Topology::variations(), &["b"][..]),
     ] {
         let plan = Plan::new(topology, &prefix, Timestamp::now()).unwrap();
         let tree = plan.tree().unwrap();
@@ -246,7 +249,9 @@ async fn every_name_of_the_built_in_topologies_is_as_its_file_says() {
                 "bogus" => Expect::Bogus,
                 "unsigned" | "plain" => Expect::Insecure,
                 "stale" if rtype == "TXT" => Expect::Bogus,
+                "refusing" if name == "refusing.nl." && rtype == "TXT" => Expect::Code(Rcode::REFUSED),
                 "cert-bogus" if name.starts_with("_smtp-client.") => Expect::Bogus,
+                "b" if name == "_2525._tcp.nta-1.b.nl." => Expect::Code(Rcode::SERVFAIL),
                 "tlsa-servfail" if name.starts_with("_2525.") => Expect::Code(Rcode::SERVFAIL),
                 _ => Expect::Secure,
             };
