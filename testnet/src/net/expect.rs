@@ -29,7 +29,8 @@ pub fn added_fields(got: &[u8], sent: &[u8]) -> Result<Vec<(String, String)>, St
 }
 
 /// Whether content names itself; a submission that does not is given a name (SUBM-005).
-fn has_message_id(content: &[u8]) -> bool {
+#[must_use]
+pub fn has_message_id(content: &[u8]) -> bool {
     let text = String::from_utf8_lossy(content);
     let header = text.split("\r\n\r\n").next().unwrap_or_default();
     header.split("\r\n").any(|line| line.to_ascii_lowercase().starts_with("message-id"))
