@@ -146,6 +146,34 @@ fn when_a_peer_is_back_its_mail_is_due_and_nobody_else_s() {
     assert_eq!(board.next_due(), Some(at(600)));
 }
 
+/// Proves: +SPOOL-015 -SPOOL-015
+#[test]
+fn t34_a_closed_route_keeps_nobody_from_hearing_that_mail_is_late() {
+    const FOUR_HOURS: i64 = 4 * 3600;
+    let route = federation("away.nl");
+    let mut board = Board::new(Retry::default(), start());
+    board.put(id(1), &StoredDelivery { warned: None, ..waiting(&route, at(60)) });
+    board.put(id(2), &waiting(&route, at(60)));
+    let mut closed = |_: &Route, due: Due| match due {
+        Due::Attempt => Admission::NotBefore(at(10 * FOUR_HOURS)),
+        Due::Expired | Due::ReturnAsked | Due::Late => Admission::Yes(()),
+    };
+    assert!(board.take_due(at(FOUR_HOURS - 1), 9, &mut closed).is_empty());
+    assert_eq!(board.next_due(), Some(at(FOUR_HOURS)));
+    let taken = board.take_due(at(FOUR_HOURS), 9, &mut closed);
+    assert_eq!(taken, [(id(1), route.clone(), Due::Late, ())], "and not whose sender knows");
+    // The notice could not be written: it is due again when that was put off to, still not as an attempt.
+    board.put_off(id(1), at(FOUR_HOURS + 60));
+    board.unclaim(id(1));
+    assert_eq!(board.next_due(), Some(at(FOUR_HOURS + 60)));
+    let taken = board.take_due(at(FOUR_HOURS + 60), 9, &mut closed);
+    assert_eq!(taken, [(id(1), route.clone(), Due::Late, ())]);
+    // It was written.
+    board.put(id(1), &StoredDelivery { warned: Some(at(FOUR_HOURS + 60)), ..waiting(&route, at(60)) });
+    board.unclaim(id(1));
+    assert!(board.take_due(at(2 * FOUR_HOURS), 9, &mut closed).is_empty());
+}
+
 #[test]
 fn a_queue_goes_with_its_last_delivery_and_a_claim_comes_back() {
     let mut board = board(&[("a.nl", 1), ("b.nl", 1)]);
