@@ -58,7 +58,9 @@ fn places(own: &Path) -> Vec<PathBuf> {
 
 /// The target directory that `own` was built into, so that cargo builds `sluis` there too, whatever its settings are.
 fn target_of(own: &Path) -> Result<PathBuf, NetError> {
-    let target = own.ancestors().find(|directory| directory.join("CACHEDIR.TAG").is_file());
+    // Cargo writes the tag only when it makes the directory itself, the lock always.
+    let marks = ["CACHEDIR.TAG", "release/.cargo-lock"];
+    let target = own.ancestors().find(|directory| marks.iter().any(|mark| directory.join(mark).is_file()));
     target.map(Path::to_owned).ok_or_else(|| {
         NetError::NoNode(format!(
             "there is no `sluis` beside {}, and that was not built here by cargo; give one with --node",
@@ -98,9 +100,17 @@ fn is_older_than_sources(program: &Path, sources: &Path) -> bool {
 
 fn any_newer(path: &Path, built: SystemTime) -> bool {
     match std::fs::read_dir(path) {
-        Ok(entries) => entries.flatten().any(|entry| any_newer(&entry.path(), built)),
+        Ok(entries) => entries
+            .flatten()
+            .filter(|entry| !is_for_tests(&entry.file_name().to_string_lossy()))
+            .any(|entry| any_newer(&entry.path(), built)),
         Err(_) => changed(path).is_some_and(|changed| changed > built),
     }
+}
+
+/// Cargo does not build the node anew for a test that changed.
+fn is_for_tests(name: &str) -> bool {
+    ["tests", "testdata", "snapshots", "tests.rs"].contains(&name) || name.ends_with("_tests.rs")
 }
 
 fn changed(path: &Path) -> Option<SystemTime> {
@@ -140,8 +150,11 @@ mod tests {
             assert!(is_older_than_sources(&program, tree.path()), "{}", source.display());
             touch(&source, 90);
         }
-        touch(&tree.path().join("README.md"), 110);
-        assert!(!is_older_than_sources(&program, tree.path()));
+        create_dir_all(deep.join("tests")).unwrap();
+        for other in [tree.path().join("README.md"), deep.join("tests/mod.rs"), deep.join("mod_tests.rs")] {
+            touch(&other, 110);
+            assert!(!is_older_than_sources(&program, tree.path()), "{}", other.display());
+        }
     }
 
     #[tokio::test]
@@ -159,7 +172,11 @@ mod tests {
         let target = tempfile::tempdir().unwrap();
         let test = target.path().join("release/deps/once-1a");
         assert!(target_of(&test).is_err());
-        write(target.path().join("CACHEDIR.TAG"), "").unwrap();
-        assert_eq!(target_of(&test).unwrap(), target.path());
+        for mark in ["CACHEDIR.TAG", "release/.cargo-lock"] {
+            create_dir_all(target.path().join("release")).unwrap();
+            write(target.path().join(mark), "").unwrap();
+            assert_eq!(target_of(&test).unwrap(), target.path());
+            std::fs::remove_file(target.path().join(mark)).unwrap();
+        }
     }
 }
