@@ -178,6 +178,11 @@ pub(super) fn insert_once(
     let now = staged.accepted();
     let imprint = imprint.concealed(tables.vault);
     let known = tables.seen.find(imprint)?.filter(|first| first.at >= earlier(now, window));
+    // Somebody who was told that it failed and sends the same octets once more wants it tried once more.
+    let known = match known {
+        Some(repeated) if tables.was_given_up(repeated.first)? => None,
+        other => other,
+    };
     if let Some(repeated) = known {
         if let Some(mut record) = staged.take_record() {
             repeated.enter(&mut record);

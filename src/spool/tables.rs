@@ -6,7 +6,7 @@ use redb::{
     Database, ReadOnlyTable, ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction,
 };
 
-use crate::model::{AttemptId, DecisionRecord, DeliveryId, MessageId};
+use crate::model::{AttemptId, DecisionRecord, DeliveryId, MessageId, Outcome, ReportAction};
 
 use super::SpoolError;
 use super::board::Effect;
@@ -210,6 +210,29 @@ impl<'txn> Tables<'txn> {
             self.effects.push(Effect::DropBody(id));
         }
         Ok(())
+    }
+
+    /// Whether a recipient of a message was given up, as far as the decision records say.
+    pub(super) fn was_given_up(&self, message: MessageId) -> Result<bool, SpoolError> {
+        let (first, last) = (record_key(message, lowest()), record_key(message, highest()));
+        for entry in self.records_of.range::<&[u8; 32]>(&first..=&last)? {
+            let (key, _) = entry?;
+            let mut attempt = [0; 16];
+            attempt.copy_from_slice(&key.value()[16..]);
+            let value = self.records.get(&attempt)?;
+            let record = value.and_then(|value| {
+                decode_record(self.vault, AttemptId::from_bytes(attempt), value.value()).ok()
+            });
+            let failed = |record: DecisionRecord| {
+                let says = record.report.map(|report| report.says).unwrap_or_default();
+                record.outcome == Outcome::Returned
+                    || says.iter().any(|said| said.action == ReportAction::Failed)
+            };
+            if record.is_some_and(failed) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Removes the records of attempts begun before `before`; returns how many. At most `limit` at once, so that one

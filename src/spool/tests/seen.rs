@@ -59,6 +59,24 @@ async fn t39_a_repetition_is_known_also_after_a_power_cut_and_when_the_first_is_
 
 /// Proves: +SPOOL-042
 #[tokio::test]
+async fn t39_what_was_given_up_and_is_sent_again_is_no_repetition() {
+    let disk = PowerDisk::default();
+    let (world, _) = world();
+    let spool = open(&disk, &world);
+    let accepted = first(&receive(&spool, b"tried in vain").await);
+    let attempt = begin(&spool).await;
+    let mut end = all(&attempt, &spool, Fate::Failed);
+    end.record.outcome = Outcome::Returned;
+    attempt.finish(end).await.unwrap();
+    let anew = first(&receive(&spool, b"tried in vain").await);
+    assert_ne!(anew, accepted);
+    assert_eq!(spool.counts().messages, 1, "it is tried once more");
+    let again = receive(&spool, b"tried in vain").await;
+    assert!(matches!(again, Arrived::Again(repeated) if repeated.first() == anew), "while it waits");
+}
+
+/// Proves: +SPOOL-042
+#[tokio::test]
 async fn t39_of_copies_at_the_same_time_one_is_accepted() {
     let disk = PowerDisk::default();
     let (world, _) = world();
