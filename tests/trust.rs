@@ -70,7 +70,7 @@ async fn lab() -> Lab {
         cache: CacheSettings { trouble: Duration::ZERO, ..CacheSettings::default() },
         addresses: AddressRule::LabToo,
     };
-    let world = World { clock: clock.clone(), random: SeededRandom::new(1) };
+    let world = World::with(clock.clone(), SeededRandom::new(1));
     let discovery = Discovery::start(settings, world).await.unwrap();
     Lab { dns, judge: Judge::new(Arc::new(discovery), clock) }
 }

@@ -265,7 +265,7 @@ mod tests {
     #[tokio::test]
     async fn t25_a_record_begins_and_ends_while_its_answer_is_cached() {
         let clock = ManualClock::at("2026-06-30T21:59:00Z".parse().unwrap());
-        let world = World { clock: clock.clone(), random: SeededRandom::new(7) };
+        let world = World::with(clock.clone(), SeededRandom::new(7));
         let text = "v=NTA7516-1;startdate=2026-07;enddate=2026-07;ntamx=10 mx.a.nl".to_owned();
         let settings = CacheSettings { ttl_ceiling: std::time::Duration::MAX, ..CacheSettings::default() };
         let dns = Box::new(CachedDns::new(Box::new(Publishes(text)), settings, clock.clone()));
@@ -287,7 +287,7 @@ mod tests {
     /// Proves: +DISC-011 -DISC-011
     #[test]
     fn lowest_first_equal_shuffled_and_each_host_once() {
-        let world = World { clock: std::sync::Arc::new(SystemClock), random: SeededRandom::new(7) };
+        let world = World::with(std::sync::Arc::new(SystemClock), SeededRandom::new(7));
         let given =
             [host(20, "d.nl"), host(10, "a.nl"), host(10, "b.nl"), host(30, "a.nl"), host(10, "c.nl")];
         let mut orders = HashSet::new();

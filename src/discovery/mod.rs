@@ -89,6 +89,18 @@ impl Discovery {
         Ok(Self { dns: Box::new(cached), addresses, world })
     }
 
+    /// Asks `dns`, through the memory; for simulations.
+    #[cfg(test)]
+    pub(crate) fn simulated(
+        dns: Box<dyn SecureDns>,
+        cache: CacheSettings,
+        addresses: AddressRule,
+        world: World,
+    ) -> Self {
+        let cached = CachedDns::new(dns, cache, world.clock.clone());
+        Self { dns: Box::new(cached), addresses, world }
+    }
+
     /// Forgets all answers and keys of zones, as after a reload.
     pub fn forget(&self) {
         self.dns.forget();

@@ -41,6 +41,8 @@ mod reload;
 mod report;
 mod road;
 mod shares;
+#[cfg(test)]
+mod simulation;
 mod standing;
 mod submission;
 mod worker;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +24,7 @@ use crate::handoff::deliver::{Environment, SetupError};
 use crate::model::DecisionRecord;
 use crate::policy::Policy;
 use crate::spool::{Spool, SpoolError};
-use crate::transport::smtp::server::{Server, Settings, Slots};
+use crate::transport::smtp::server::{Accept, Server, Settings, Slots};
 use crate::transport::tls::{ClientTls, KeyRing, ServerTls};
 use crate::trust::Judge;
 use crate::world::World;
@@ -88,9 +89,16 @@ pub(super) struct Live {
 }
 
 /// Listeners that are open but not served yet.
-pub struct Listeners {
-    peers: Vec<Server>,
-    submission: Vec<Server>,
+pub struct Listeners<A = TcpListener> {
+    pub(super) peers: Vec<Server<A>>,
+    pub(super) submission: Vec<Server<A>>,
+}
+
+/// What a node stands on: opened from its configuration, or given by a simulation.
+pub(super) struct Ground {
+    pub(super) spool: Spool,
+    pub(super) discovery: Discovery,
+    pub(super) keys: Arc<KeyRing>,
 }
 
 impl Node {
@@ -99,13 +107,20 @@ impl Node {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: Config, world: World) -> Result<Self, StartError> {
-        let observer = Observer::new(config.log.addresses).map_err(|_| StartError::Random)?;
-        let discovery = Arc::new(Discovery::start(config.discovery.clone(), world.clone()).await?);
+        let discovery = Discovery::start(config.discovery.clone(), world.clone()).await?;
         let (settings, spool_world) = (config.spool.clone(), world.clone());
         let opened = tokio::task::spawn_blocking(move || Spool::open(settings, spool_world)).await;
         let spool = opened.map_err(|error| SpoolError::Broken(error.to_string().into()))??;
-        let judge = Judge::new(Arc::clone(&discovery), Arc::clone(&world.clock));
         let keys = KeyRing::new(config.keys.clone());
+        Self::on(Ground { spool, discovery, keys }, config, world)
+    }
+
+    /// Puts the parts together.
+    pub(super) fn on(ground: Ground, config: Config, world: World) -> Result<Self, StartError> {
+        let Ground { spool, discovery, keys } = ground;
+        let observer = Observer::new(config.log.addresses).map_err(|_| StartError::Random)?;
+        let discovery = Arc::new(discovery);
+        let judge = Judge::new(Arc::clone(&discovery), Arc::clone(&world.clock));
         let server_settings = Arc::new(ArcSwap::from_pointee(assemble::server_settings(&config)));
         let budgets = ArcSwap::from_pointee(Budgets::new(&config.limits));
         let breakers = Arc::new(Breakers::new(&config.limits));
@@ -162,7 +177,7 @@ impl Node {
     }
 
     /// Serves and delivers until [`Self::stop`], then ends what is under way in bounded time (OPS-009).
-    pub async fn run(&self, listeners: Listeners) {
+    pub async fn run<A: Accept>(&self, listeners: Listeners<A>) {
         let stop = &self.inner.stop;
         let tls = ServerTls::new(Arc::clone(&self.inner.keys));
         let mut tasks = JoinSet::new();

@@ -265,7 +265,7 @@ impl Roads {
             let key = LinkKey::new(candidate, address, terms.floor, &self.tls);
             let session = match self.pool.take(&key).await {
                 Some(session) => Ok(session),
-                None => connect(candidate, address, &self.client, &self.tls, self.world.now()).await,
+                None => connect(candidate, address, &self.client, &self.tls, &self.world).await,
             };
             let entry = record.hosts.len();
             match session {

@@ -4,6 +4,7 @@
 //! An error of a commit leaves the state of the file unknown: the store is broken from then on (SPOOL-003), and
 //! everybody who waits, or comes later, is told so.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use redb::{Database, Durability};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::model::MessageId;
+use crate::world::Threads;
 
 use super::SpoolError;
 use super::store::Store;
@@ -106,36 +108,70 @@ where
     (Job::Change(Box::new(Pending { room, work: Some(work), result: None, answer })), receiver)
 }
 
-/// The thread. Ends when told to, or when nobody can tell it anything any more.
-pub(super) fn run(store: &Arc<Store>, mut jobs: mpsc::UnboundedReceiver<Job>) {
-    let mut stop = None;
-    while stop.is_none() {
-        let Some(first) = jobs.blocking_recv() else { break };
-        let mut batch = Vec::new();
-        let mut octets = 0;
-        let mut next = Some(first);
-        while let Some(job) = next.take() {
-            match job {
-                Job::Change(change) => {
-                    if let Room::Takes { inline, .. } = change.room() {
-                        octets += inline;
-                    }
-                    batch.push(change);
+/// Starts what commits. It ends when told to, or when nobody can tell it anything any more.
+///
+/// # Errors
+/// The system gives no thread.
+pub(super) fn start(
+    store: Arc<Store>,
+    mut jobs: mpsc::UnboundedReceiver<Job>,
+    threads: Threads,
+) -> io::Result<()> {
+    match threads {
+        Threads::Apart => {
+            let thread = std::thread::Builder::new().name("spool".to_owned());
+            thread.spawn(move || {
+                let mut stop = None;
+                while stop.is_none() {
+                    let Some(first) = jobs.blocking_recv() else { break };
+                    stop = round(&store, first, &mut jobs);
                 }
-                Job::DropBody(id) => store.drop_body(id),
-                Job::Stop(answer) => {
-                    stop = Some(answer);
-                    break;
-                }
-            }
-            if batch.len() < BATCH_CHANGES && octets < BATCH_OCTETS {
-                next = jobs.try_recv().ok();
-            }
+                end(&store, stop);
+            })?;
         }
-        if !batch.is_empty() {
-            commit(store, batch);
+        Threads::One => {
+            tokio::spawn(async move {
+                let mut stop = None;
+                while stop.is_none() {
+                    let Some(first) = jobs.recv().await else { break };
+                    stop = round(&store, first, &mut jobs);
+                }
+                end(&store, stop);
+            });
         }
     }
+    Ok(())
+}
+
+/// Commits what has queued, with one flush. Returns whom to answer if it was told to end.
+fn round(store: &Store, first: Job, jobs: &mut mpsc::UnboundedReceiver<Job>) -> Option<oneshot::Sender<()>> {
+    let (mut batch, mut octets, mut stop) = (Vec::new(), 0, None);
+    let mut next = Some(first);
+    while let Some(job) = next.take() {
+        match job {
+            Job::Change(change) => {
+                if let Room::Takes { inline, .. } = change.room() {
+                    octets += inline;
+                }
+                batch.push(change);
+            }
+            Job::DropBody(id) => store.drop_body(id),
+            Job::Stop(answer) => {
+                stop = Some(answer);
+                break;
+            }
+        }
+        if batch.len() < BATCH_CHANGES && octets < BATCH_OCTETS {
+            next = jobs.try_recv().ok();
+        }
+    }
+    if !batch.is_empty() {
+        commit(store, batch);
+    }
+    stop
+}
+
+fn end(store: &Store, stop: Option<oneshot::Sender<()>>) {
     store.shut();
     if let Some(answer) = stop {
         let _ = answer.send(());

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio::task::JoinHandle;
 
 use crate::model::{Digest, Hasher, MessageId};
+use crate::world::Threads;
 
 use super::seal::{CHUNK_OCTETS, Opener, TAG_OCTETS};
 use super::store::Store;
@@ -25,6 +26,7 @@ pub struct Content {
     expected: Digest,
     message: MessageId,
     store: Arc<Store>,
+    threads: Threads,
 }
 
 /// Sealed content in a file, and how to open it.
@@ -66,16 +68,27 @@ impl Content {
 
     pub(super) fn file(
         store: Arc<Store>,
+        threads: Threads,
         message: MessageId,
         file: Box<dyn Read + Send>,
         opener: Opener,
         expected: Digest,
     ) -> Self {
-        Self::new(store, message, Source::File(Sealed { file, opener }), Vec::new(), expected)
+        let source = Source::File(Sealed { file, opener });
+        Self { threads, ..Self::new(store, message, source, Vec::new(), expected) }
     }
 
     fn new(store: Arc<Store>, message: MessageId, source: Source, piece: Vec<u8>, expected: Digest) -> Self {
-        Self { source, piece, position: 0, hasher: Hasher::default(), expected, message, store }
+        Self {
+            source,
+            piece,
+            position: 0,
+            hasher: Hasher::default(),
+            expected,
+            message,
+            store,
+            threads: Threads::Apart,
+        }
     }
 
     fn end(&mut self) -> io::Result<()> {
@@ -123,8 +136,7 @@ impl AsyncRead for Content {
                 Source::Memory => return Poll::Ready(this.end()),
                 Source::File(file) => {
                     let piece = std::mem::take(&mut this.piece);
-                    this.source =
-                        Source::Reading(tokio::task::spawn_blocking(move || read_piece(file, piece)));
+                    this.source = Source::Reading(this.threads.run(move || read_piece(file, piece)));
                 }
                 Source::Reading(mut reading) => {
                     let done = match Pin::new(&mut reading).poll(context) {

@@ -182,25 +182,29 @@ impl Draft {
         };
         let mut buffer = std::mem::take(&mut self.buffer);
         let bodies = self.spool.bodies();
-        let written = tokio::task::spawn_blocking(move || {
-            let mut file = match file {
-                SpillTo::Open(file) => file,
-                SpillTo::New { name, sealer } => SealedFile {
-                    file: bodies.create(&name).map_err(BodyError::Write)?,
-                    sealer: Some(sealer),
-                    sealed: Vec::new(),
-                },
-            };
-            file.append(&buffer, flush)?;
-            if flush == Flush::Yes {
-                file.file.sync().map_err(BodyError::Flush)?;
-                bodies.sync_directory().map_err(BodyError::Flush)?;
-            }
-            buffer.clear();
-            Ok((file, buffer))
-        })
-        .await
-        .unwrap_or_else(|_| Err(BodyError::Write(std::io::Error::other("the writing task stopped"))));
+        let written = self
+            .spool
+            .world()
+            .threads
+            .run(move || {
+                let mut file = match file {
+                    SpillTo::Open(file) => file,
+                    SpillTo::New { name, sealer } => SealedFile {
+                        file: bodies.create(&name).map_err(BodyError::Write)?,
+                        sealer: Some(sealer),
+                        sealed: Vec::new(),
+                    },
+                };
+                file.append(&buffer, flush)?;
+                if flush == Flush::Yes {
+                    file.file.sync().map_err(BodyError::Flush)?;
+                    bodies.sync_directory().map_err(BodyError::Flush)?;
+                }
+                buffer.clear();
+                Ok((file, buffer))
+            })
+            .await
+            .unwrap_or_else(|_| Err(BodyError::Write(std::io::Error::other("the writing task stopped"))));
         match written {
             Ok((file, buffer)) => {
                 self.buffer = buffer;

@@ -95,7 +95,7 @@ impl Spool {
     pub async fn back_up(&self, dir: PathBuf) -> Result<BackedUp, SpoolError> {
         let (store, vault) = (self.inner.store.database()?, Arc::clone(&self.inner.store.vault));
         let own = self.settings().dir.clone();
-        let copied = tokio::task::spawn_blocking(move || {
+        let copied = self.inner.world.threads.run(move || {
             let copy = Copy { from: own, to: dir };
             copy.run(&store, |transaction| Snapshot::open(transaction, &vault))
         });

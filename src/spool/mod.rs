@@ -50,6 +50,8 @@ mod store;
 mod stored;
 mod tables;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod upgrade;
 
@@ -204,10 +206,7 @@ impl Spool {
         let store =
             Arc::new(Store::new(settings.clone(), disk.bodies, disk.volume, database, recovered, disk.lock));
         let (jobs, queue) = mpsc::unbounded_channel();
-        let thread_store = Arc::clone(&store);
-        std::thread::Builder::new()
-            .name("spool".to_owned())
-            .spawn(move || committer::run(&thread_store, queue))
+        committer::start(Arc::clone(&store), queue, world.threads)
             .map_err(|error| failed(format!("thread: {error}")))?;
         Ok(Self { inner: Arc::new(Inner { store, jobs, world }) })
     }
@@ -242,7 +241,7 @@ impl Spool {
     /// [`SpoolError::NoMessage`], [`SpoolError::Damaged`] when its content is gone, [`SpoolError::NotRead`],
     /// [`SpoolError::Broken`].
     pub async fn content(&self, id: MessageId) -> Result<Content, SpoolError> {
-        let store = Arc::clone(&self.inner.store);
+        let (store, threads) = (Arc::clone(&self.inner.store), self.inner.world.threads);
         self.read(move |tables| {
             let message = tables.message(id)?;
             let digest = message.content_digest;
@@ -252,7 +251,7 @@ impl Spool {
                     .inline(id)?
                     .and_then(|sealed| Content::inline(Arc::clone(&store), id, &sealed, opener, digest)),
                 stored::Body::File => match store.bodies.open(&id.to_string()) {
-                    Ok(file) => Some(Content::file(Arc::clone(&store), id, file, opener, digest)),
+                    Ok(file) => Some(Content::file(Arc::clone(&store), threads, id, file, opener, digest)),
                     Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
                     Err(error) => return Err(SpoolError::NotRead(error.to_string())),
                 },
@@ -497,11 +496,14 @@ impl Spool {
         F: FnOnce(&Snapshot) -> Result<T, SpoolError> + Send + 'static,
     {
         let (database, vault) = (self.inner.store.database()?, Arc::clone(&self.inner.store.vault));
-        tokio::task::spawn_blocking(move || {
-            let transaction = database.begin_read()?;
-            work(&Snapshot::open(&transaction, &vault)?)
-        })
-        .await
-        .unwrap_or_else(|_| Err(SpoolError::broken("a reading task stopped")))
+        self.inner
+            .world
+            .threads
+            .run(move || {
+                let transaction = database.begin_read()?;
+                work(&Snapshot::open(&transaction, &vault)?)
+            })
+            .await
+            .unwrap_or_else(|_| Err(SpoolError::broken("a reading task stopped")))
     }
 }

@@ -1,13 +1,19 @@
-//! Clock and randomness as arguments.
+//! Clock, randomness, connections and threads as arguments.
 //!
 //! # Guarantees
-//! Nothing else in this crate asks the system for the time of day or for random octets, so a test or a simulation
-//! decides both.
+//! Nothing else in this crate asks the system for the time of day or for random octets, connects to a peer, or moves work to
+//! another thread, so a test or a simulation decides all of it. (Keys and nonces are the libraries' own; the disk is an
+//! argument of the spool.)
+
+mod network;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use jiff::Timestamp;
+use tokio::task::JoinHandle;
+
+pub use network::{Link, Network, Stream, SystemNetwork};
 
 use crate::model::{AttemptId, MessageId};
 
@@ -23,20 +29,53 @@ pub trait Random: Send + Sync + 'static {
     fn next(&self) -> u64;
 }
 
-/// Where time and chance come from.
+/// Where work runs that would block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// On threads of their own.
+    Apart,
+    /// On the one thread there is, in turn: in a simulation the order of everything follows from the seed.
+    One,
+}
+
+impl Threads {
+    /// Does `work`, which may block.
+    pub fn run<T, F>(self, work: F) -> JoinHandle<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> T + Send + 'static,
+    {
+        match self {
+            Self::Apart => tokio::task::spawn_blocking(work),
+            Self::One => tokio::spawn(async move { work() }),
+        }
+    }
+}
+
+/// Where time, chance, connections and threads come from.
 #[derive(Clone)]
 pub struct World {
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// Chance.
     pub random: Arc<dyn Random>,
+    /// Connections.
+    pub network: Arc<dyn Network>,
+    /// Threads.
+    pub threads: Threads,
 }
 
 impl World {
     /// The real world.
     #[must_use]
     pub fn system() -> Self {
-        Self { clock: Arc::new(SystemClock), random: Arc::new(SystemRandom) }
+        Self::with(Arc::new(SystemClock), Arc::new(SystemRandom))
+    }
+
+    /// The real world with another time and another chance.
+    #[must_use]
+    pub fn with(clock: Arc<dyn Clock>, random: Arc<dyn Random>) -> Self {
+        Self { clock, random, network: Arc::new(SystemNetwork), threads: Threads::Apart }
     }
 
     /// Now.

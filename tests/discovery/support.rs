@@ -74,7 +74,7 @@ pub fn settings(resolver: SocketAddr, trust: Trust, addresses: AddressRule) -> D
 }
 
 pub fn world(clock: Arc<ManualClock>) -> World {
-    World { clock, random: SeededRandom::new(1) }
+    World::with(clock, SeededRandom::new(1))
 }
 
 pub async fn serve(tree: Tree) -> DnsServer {

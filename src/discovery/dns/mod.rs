@@ -20,6 +20,8 @@ mod chase;
 mod name;
 mod secure;
 mod settings;
+#[cfg(test)]
+pub(crate) mod testing;
 mod transport;
 mod undersized;
 mod validating;

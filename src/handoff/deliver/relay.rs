@@ -12,11 +12,11 @@ use tokio::time::timeout;
 use crate::model::{Address, ContentLeft, DomainName, Envelope, Reason};
 use crate::transport::smtp::Reply;
 use crate::transport::smtp::dialogue::{
-    Content, Dialect, DialogueError, Endpoint, Fault, Lack, Link, Probe, RecipientReply, Reports, Settled,
-    Step, StepLimits, Transfer, connect,
+    Content, Dialect, DialogueError, Endpoint, Fault, Lack, Probe, RecipientReply, Reports, Settled, Step,
+    StepLimits, Transfer, connect,
 };
 use crate::transport::tls::ClientTls;
-use crate::world::World;
+use crate::world::{Link, World};
 
 use super::{DeliverError, Handover, Outgoing, RecipientAnswer, RecipientKnown, RecipientList, Verdict};
 
@@ -52,7 +52,7 @@ pub struct Relay {
     pub limits: StepLimits,
     /// The key we show if asked.
     pub tls: ClientTls,
-    /// For the dates of certificates.
+    /// The connections, and the time of day for the dates of certificates.
     pub world: World,
 }
 
@@ -93,7 +93,7 @@ impl Relay {
     }
 
     async fn open(&self) -> Result<Dialogue, DialogueError> {
-        connect(&self.endpoint, self.dialect, &self.name, self.limits, &self.tls, self.world.now()).await
+        connect(&self.endpoint, self.dialect, &self.name, self.limits, &self.tls, &self.world).await
     }
 
     /// Whether a recipient exists. Asks as [`Asking`] says.

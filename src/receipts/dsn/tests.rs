@@ -48,7 +48,7 @@ struct Written {
 /// Writes a report through a real spool and reads it back.
 async fn written(envelope: &Envelope, subjects: Vec<Subject<'_>>, original: &[u8]) -> Written {
     let dir = tempfile::tempdir().unwrap();
-    let world = World { clock: ManualClock::at(now()), random: SeededRandom::new(1) };
+    let world = World::with(ManualClock::at(now()), SeededRandom::new(1));
     let settings = Settings { reserve_octets: 0, ..Settings::at(dir.path().join("spool")) };
     let spool = Spool::open(settings, world.clone()).unwrap();
     let (node, from) = ("nta-a.a.nl".parse().unwrap(), "postmaster@a.nl".parse().unwrap());
@@ -259,7 +259,7 @@ async fn one_report_tells_each_recipient_its_own_end() {
 async fn every_report_has_a_name_of_its_own() {
     let original = envelope("piet@b.nl");
     let dir = tempfile::tempdir().unwrap();
-    let world = World { clock: ManualClock::at(now()), random: SeededRandom::new(1) };
+    let world = World::with(ManualClock::at(now()), SeededRandom::new(1));
     let settings = Settings { reserve_octets: 0, ..Settings::at(dir.path()) };
     let spool = Spool::open(settings, world.clone()).unwrap();
     let (node, from) = ("nta-a.a.nl".parse().unwrap(), "postmaster@a.nl".parse().unwrap());
@@ -308,7 +308,7 @@ fn t30_nobody_is_told_who_did_not_ask_or_must_not_be_told() {
 #[tokio::test]
 async fn t30_there_is_no_report_to_the_null_sender() {
     let dir = tempfile::tempdir().unwrap();
-    let world = World { clock: ManualClock::at(now()), random: SeededRandom::new(1) };
+    let world = World::with(ManualClock::at(now()), SeededRandom::new(1));
     let spool =
         Spool::open(Settings { reserve_octets: 0, ..Settings::at(dir.path().join("spool")) }, world.clone())
             .unwrap();

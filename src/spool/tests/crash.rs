@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::power::Lie;
 use super::*;
+use crate::spool::testing::Lie;
 use crate::world::Random;
 
 /// Lives that are led, and cuts that end each part of one.

@@ -8,7 +8,6 @@ mod crash;
 mod late;
 mod maintain;
 mod poison;
-mod power;
 mod queues;
 mod seen;
 
@@ -23,8 +22,8 @@ use crate::model::{
 };
 use crate::world::{ManualClock, SeededRandom, World};
 
+use super::testing::PowerDisk;
 use super::*;
-use power::PowerDisk;
 
 /// 2026-11-22, as good as any day.
 const START: i64 = 1_795_305_600;
@@ -32,7 +31,7 @@ const START: i64 = 1_795_305_600;
 /// A world that stands still, and the clock that moves it.
 fn world() -> (World, Arc<ManualClock>) {
     let clock = ManualClock::at(Timestamp::from_second(START).unwrap());
-    (World { clock: Arc::clone(&clock) as _, random: SeededRandom::new(7) }, clock)
+    (World::with(Arc::clone(&clock) as _, SeededRandom::new(7)), clock)
 }
 
 /// Settings without a directory, for simulated disks. Small contents stand in the database.

@@ -8,9 +8,7 @@ use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, SignatureScheme};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use super::authority::{Authorities, Pins};
 use super::certificate::Certificate;
@@ -25,6 +23,7 @@ use super::unix_time;
 use crate::discovery::Tlsa;
 use crate::model::{Digest, DomainName, IdentityRule};
 use crate::transport::VerifiedPeer;
+use crate::world::{Link, Stream};
 
 /// How a server has to prove itself. System roots are no way (attack class T9).
 #[derive(Clone, Debug)]
@@ -85,9 +84,9 @@ impl ClientTls {
         host: &DomainName,
         proof: &ServerProof,
         now: Timestamp,
-    ) -> Result<Secured<S>, HandshakeError>
+    ) -> Result<Secured, HandshakeError>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: Stream + 'static,
     {
         let judge = Arc::new(Judge {
             host: host.clone(),
@@ -95,6 +94,10 @@ impl ClientTls {
             now: unix_time(now),
             verdict: OnceLock::new(),
         });
+        #[cfg(test)]
+        if let Some(keys) = self.keys.as_ref().filter(|keys| keys.is_simulated()) {
+            return simulate(stream, keys, &judge).await;
+        }
         let offer = Arc::new(Offer { keys: self.keys.clone(), outcome: OnceLock::new() });
         let name = ServerName::try_from(host.as_str().to_owned()).map_err(|_| {
             HandshakeError::Tls(rustls::Error::General("the host's name is no SNI".to_owned()))
@@ -113,14 +116,25 @@ impl ClientTls {
         };
         let own = offer.outcome.get().cloned().unwrap_or(OwnCertificate::NotRequested);
         let facts = HandshakeFacts::of(stream.get_ref().1, own);
-        Ok(Secured { stream, facts, peer })
+        Ok(Secured { stream: Box::new(stream), facts, peer })
     }
 }
 
+#[cfg(test)]
+async fn simulate<S: Stream + 'static>(
+    mut stream: S,
+    keys: &KeyRing,
+    judge: &Judge,
+) -> Result<Secured, HandshakeError> {
+    let facts = super::simulated::connect(&mut stream, keys).await?;
+    let peer = judge.judge(facts.chain())?;
+    Ok(Secured { stream: Box::new(stream), facts, peer })
+}
+
 /// A link whose server is authenticated.
-pub struct Secured<S> {
+pub struct Secured {
     /// The link.
-    pub stream: TlsStream<S>,
+    pub stream: Link,
     /// What was agreed on.
     pub facts: HandshakeFacts,
     /// Who is there.

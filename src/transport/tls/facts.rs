@@ -46,6 +46,13 @@ impl HandshakeFacts {
         }
     }
 
+    /// Those of a link without TLS.
+    #[cfg(test)]
+    pub(super) fn simulated(chain: Vec<CertificateDer<'static>>, own: OwnCertificate) -> Self {
+        let certificate = chain.first().and_then(|der| Certificate::parse(der).ok());
+        Self { version: "simulated", cipher: "none".to_owned(), group: None, chain, certificate, own }
+    }
+
     /// `TLSv1.3` or `TLSv1.2`.
     #[must_use]
     pub const fn version(&self) -> &'static str {

@@ -199,29 +199,49 @@ fn check(certificate: &Certificate, purpose: KeyUse, warnings: &mut Vec<KeyWarni
 
 /// The keys in use now. Open links keep the key they began with; the next handshake takes the new one.
 #[derive(Debug)]
-pub struct KeyRing(ArcSwap<KeyMaterial>);
+pub struct KeyRing {
+    material: ArcSwap<KeyMaterial>,
+    /// Whether links with these keys are simulated ones.
+    #[cfg(test)]
+    simulated: bool,
+}
 
 impl KeyRing {
     /// A ring with these keys.
     #[must_use]
     pub fn new(material: KeyMaterial) -> Arc<Self> {
-        Arc::new(Self(ArcSwap::from_pointee(material)))
+        Arc::new(Self {
+            material: ArcSwap::from_pointee(material),
+            #[cfg(test)]
+            simulated: false,
+        })
+    }
+
+    /// A ring whose links are those of [`super::simulated`].
+    #[cfg(test)]
+    pub(crate) fn simulated(material: KeyMaterial) -> Arc<Self> {
+        Arc::new(Self { material: ArcSwap::from_pointee(material), simulated: true })
+    }
+
+    #[cfg(test)]
+    pub(super) const fn is_simulated(&self) -> bool {
+        self.simulated
     }
 
     /// The keys in use now.
     #[must_use]
     pub fn current(&self) -> Arc<KeyMaterial> {
-        self.0.load_full()
+        self.material.load_full()
     }
 
     /// Takes other keys into use.
     pub fn replace(&self, material: KeyMaterial) {
-        self.0.store(Arc::new(material));
+        self.material.store(Arc::new(material));
     }
 
     /// The key to show to a side that verifies `schemes`.
     pub(super) fn choose(&self, schemes: &[SignatureScheme]) -> Option<OwnKey> {
-        self.0.load().choose(schemes).cloned()
+        self.material.load().choose(schemes).cloned()
     }
 }
 
@@ -236,7 +256,7 @@ impl ResolvesServerCert for KeyRing {
     /// welcome as one with it. When none fits, the first: the library then finds nothing in common and says so with the
     /// right alert (attack class T15), where no key at all would be "access denied".
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let current = self.0.load();
+        let current = self.material.load();
         let fitting = current.choose(hello.signature_schemes());
         fitting.or_else(|| current.keys.first()).map(OwnKey::certified)
     }

@@ -28,6 +28,8 @@ mod judge;
 mod keys;
 mod server;
 mod signature;
+#[cfg(test)]
+mod simulated;
 mod suites;
 #[cfg(test)]
 pub(crate) mod testing;

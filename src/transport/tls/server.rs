@@ -7,7 +7,6 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -16,6 +15,7 @@ use super::facts::{HandshakeFacts, OwnCertificate};
 use super::keys::KeyRing;
 use super::signature;
 use super::suites::{VERSIONS, provider};
+use crate::world::{Link, Stream};
 
 /// The server side of TLS for one listener.
 ///
@@ -27,13 +27,19 @@ use super::suites::{VERSIONS, provider};
 #[derive(Clone)]
 pub struct ServerTls {
     acceptor: TlsAcceptor,
+    #[cfg(test)]
+    keys: Arc<KeyRing>,
 }
 
 impl ServerTls {
     /// A listener that shows the keys of `keys`, as they are at each handshake.
     #[must_use]
     pub fn new(keys: Arc<KeyRing>) -> Self {
-        Self { acceptor: TlsAcceptor::from(Arc::new(config(keys))) }
+        Self {
+            #[cfg(test)]
+            keys: Arc::clone(&keys),
+            acceptor: TlsAcceptor::from(Arc::new(config(keys))),
+        }
     }
 
     /// Does the handshake. The caller limits its time, and judges the client with [`super::judge_client`] before it
@@ -44,11 +50,29 @@ impl ServerTls {
     /// The alert that names the reason has been sent.
     pub async fn accept<S>(&self, stream: S) -> Result<(TlsStream<S>, HandshakeFacts), HandshakeError>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: Stream,
     {
         let stream = self.acceptor.accept(stream).await?;
         let facts = HandshakeFacts::of(stream.get_ref().1, OwnCertificate::Served);
         Ok((stream, facts))
+    }
+
+    /// As [`Self::accept`], for whom the kind of stream does not matter.
+    ///
+    /// # Errors
+    /// As [`Self::accept`].
+    pub async fn secure<S>(&self, stream: S) -> Result<(Link, HandshakeFacts), HandshakeError>
+    where
+        S: Stream + 'static,
+    {
+        #[cfg(test)]
+        if self.keys.is_simulated() {
+            let mut stream = stream;
+            let facts = super::simulated::accept(&mut stream, &self.keys).await?;
+            return Ok((Box::new(stream), facts));
+        }
+        let (stream, facts) = self.accept(stream).await?;
+        Ok((Box::new(stream), facts))
     }
 }
 

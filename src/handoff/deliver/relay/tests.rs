@@ -86,7 +86,7 @@ fn relay(endpoint: Endpoint, dialect: Dialect, asking: Asking) -> Relay {
         asking,
         limits: StepLimits::default(),
         tls: ClientTls::anonymous(),
-        world: World { clock: ManualClock::at(now), random: SeededRandom::new(1) },
+        world: World::with(ManualClock::at(now), SeededRandom::new(1)),
     }
 }
 

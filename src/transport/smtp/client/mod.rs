@@ -24,7 +24,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpSocket;
 use tokio::time::timeout;
 
 pub use pool::{LinkKey, Pool, PoolSettings};
@@ -33,9 +32,10 @@ use crate::discovery::Candidate;
 use crate::model::{Confirmation, DomainName, Envelope, HostFacts, Level, Reason};
 use crate::transport::VerifiedPeer;
 use crate::transport::smtp::dialogue::{
-    Content, Dialect, Dialogue, DialogueError, Fault, Link, Step, StepLimits, Transfer, TransferError, reach,
+    Content, Dialect, Dialogue, DialogueError, Fault, Step, StepLimits, Transfer, TransferError, reach,
 };
 use crate::transport::tls::{ClientTls, HandshakeFacts, OwnCertificate, ServerProof};
+use crate::world::{Link, World};
 
 /// How we appear to peers, and how patient we are.
 #[derive(Clone, Debug)]
@@ -94,28 +94,18 @@ pub async fn connect(
     address: IpAddr,
     settings: &ClientSettings,
     tls: &ClientTls,
-    now: Timestamp,
+    world: &World,
 ) -> Result<Session, ConnectError> {
     let target = SocketAddr::new(address, candidate.port);
     let mut facts = facts_of(candidate, target);
-    let outcome = match reach(&settings.limits, open_socket(target, settings.source)).await {
-        Ok(stream) => establish(stream, candidate, settings, tls, now, &mut facts).await,
+    let outcome = match reach(&settings.limits, world.network.connect(target, settings.source)).await {
+        Ok(stream) => establish(stream, candidate, settings, tls, world.now(), &mut facts).await,
         Err(error) => Err(error),
     };
     outcome.map_err(|error| {
         note_failure(&mut facts, &error);
         ConnectError { error, facts: Box::new(facts) }
     })
-}
-
-async fn open_socket(target: SocketAddr, source: Option<IpAddr>) -> std::io::Result<tokio::net::TcpStream> {
-    let socket = if target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    if let Some(source) = source.filter(|source| source.is_ipv4() == target.is_ipv4()) {
-        socket.bind(SocketAddr::new(source, 0))?;
-    }
-    // Commands are small and each waits for its answer; content is written in large parts anyway.
-    socket.set_nodelay(true)?;
-    socket.connect(target).await
 }
 
 /// From a fresh connection to a session.
@@ -149,8 +139,7 @@ where
     facts.tls = Some(record);
     facts.proven_names = secured.peer.names().to_vec();
     let handshake = secured.facts;
-    let link: Link = Box::new(secured.stream);
-    let dialogue = Dialogue::resume(link, Dialect::Esmtp, &settings.name, limits).await?;
+    let dialogue = Dialogue::resume(secured.stream, Dialect::Esmtp, &settings.name, limits).await?;
     facts.ehlo = dialogue.capabilities().lines();
     facts.peer_confirmed = confirmation::read(dialogue.capabilities(), handshake.own_certificate());
     facts.step = Some(Step::HelloSecured.as_str().to_owned());

@@ -10,6 +10,7 @@ use crate::model::{ContentLeft, IdentityRule};
 use crate::transport::smtp::dialogue::testing::{Peer, content, envelope};
 use crate::transport::tls::testing::{Pair, leaf};
 use crate::transport::tls::{Certificate, HandshakeFacts, ServerTls, provider};
+use crate::world::{ManualClock, SeededRandom};
 
 const HOST: &str = "mx.b.nl";
 
@@ -308,9 +309,9 @@ async fn nobody_at_the_port_is_a_failed_connection() {
     drop(listener);
     let mut candidate = candidate(&leaf(&[HOST]));
     candidate.port = port;
-    let tls = ClientTls::anonymous();
+    let (tls, world) = (ClientTls::anonymous(), World::with(ManualClock::at(now()), SeededRandom::new(1)));
     let error =
-        connect(&candidate, "127.0.0.1".parse().unwrap(), &settings(), &tls, now()).await.err().unwrap();
+        connect(&candidate, "127.0.0.1".parse().unwrap(), &settings(), &tls, &world).await.err().unwrap();
     assert_eq!((error.reason(), error.error().step()), (Reason::ConnectFailed, Step::Connect));
     let facts = error.into_facts();
     assert_eq!(facts.address, Some(format!("127.0.0.1:{port}")));

@@ -4,8 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use jiff::Timestamp;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
@@ -14,14 +12,7 @@ use super::step::{Step, StepLimits};
 use super::{Dialect, Dialogue};
 use crate::model::DomainName;
 use crate::transport::tls::{ClientTls, ServerProof};
-
-/// Any stream that a dialogue can be held over.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-/// A stream whose kind no longer matters.
-pub type Link = Box<dyn Stream>;
+use crate::world::{Link, World};
 
 /// Where our environment listens. There is no way to write down a link that leaves this machine without TLS.
 #[derive(Clone, Debug)]
@@ -113,7 +104,7 @@ pub async fn connect(
     name: &DomainName,
     limits: StepLimits,
     tls: &ClientTls,
-    now: Timestamp,
+    world: &World,
 ) -> Result<Dialogue<Link>, DialogueError> {
     match &endpoint.0 {
         Kind::Unix(path) => {
@@ -121,7 +112,7 @@ pub async fn connect(
             Dialogue::open(stream, dialect, name, limits).await
         }
         Kind::Loopback(address) => {
-            let stream: Link = Box::new(tcp(&limits, TcpStream::connect(*address)).await?);
+            let stream = reach(&limits, world.network.connect(*address, None)).await?;
             Dialogue::open(stream, dialect, name, limits).await
         }
         Kind::Tls { authority, host, proof, start } => {
@@ -130,13 +121,13 @@ pub async fn connect(
                 TlsStart::Immediate => stream,
                 TlsStart::Starttls => Dialogue::open(stream, dialect, name, limits).await?.starttls().await?,
             };
-            let handshake = timeout(limits.handshake, tls.connect(stream, host, proof, now)).await;
+            let handshake = timeout(limits.handshake, tls.connect(stream, host, proof, world.now())).await;
             let secured = match handshake {
                 Ok(Ok(secured)) => secured,
                 Ok(Err(error)) => return Err(DialogueError::new(Step::Handshake, error)),
                 Err(_) => return Err(DialogueError::new(Step::Handshake, Fault::Timeout)),
             };
-            let stream: Link = Box::new(secured.stream);
+            let stream = secured.stream;
             match start {
                 TlsStart::Immediate => Dialogue::open(stream, dialect, name, limits).await,
                 TlsStart::Starttls => Dialogue::resume(stream, dialect, name, limits).await,

@@ -33,7 +33,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use capabilities::Capabilities;
 pub(in crate::transport::smtp) use connect::reach;
-pub use connect::{Endpoint, EndpointError, Link, Stream, TlsStart, connect};
+pub use connect::{Endpoint, EndpointError, TlsStart, connect};
 pub use content::{Content, Framing};
 pub use error::{DialogueError, Fault, Lack};
 pub use probe::Probe;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -21,6 +21,7 @@ use super::replies;
 use super::settings::Settings;
 use super::slots::{Slot, Slots};
 use crate::transport::tls::ServerTls;
+use crate::world::Stream;
 
 /// The first wait after an error of `accept`; it doubles.
 const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
@@ -35,13 +36,13 @@ const LAST_MOMENT: Duration = Duration::from_secs(5);
 static SESSIONS: AtomicU64 = AtomicU64::new(1);
 
 /// A listener.
-pub struct Server {
-    listener: TcpListener,
+pub struct Server<A = TcpListener> {
+    source: A,
     settings: Arc<ArcSwap<Settings>>,
     slots: Arc<Slots>,
 }
 
-impl Server {
+impl Server<TcpListener> {
     /// Listens at `address`. Settings can be exchanged while it runs and hold for new sessions.
     ///
     /// # Errors
@@ -54,33 +55,39 @@ impl Server {
         Ok(Self::on(TcpListener::bind(address).await?, settings, slots))
     }
 
-    /// Uses a socket that is listening already.
-    #[must_use]
-    pub fn on(listener: TcpListener, settings: Arc<ArcSwap<Settings>>, slots: Arc<Slots>) -> Self {
-        Self { listener, settings, slots }
-    }
-
     /// Where it listens.
     ///
     /// # Errors
     /// Those of the system.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.source.local_addr()
+    }
+}
+
+impl<A: Accept> Server<A> {
+    /// Uses something that is listening already.
+    #[must_use]
+    pub const fn on(source: A, settings: Arc<ArcSwap<Settings>>, slots: Arc<Slots>) -> Self {
+        Self { source, settings, slots }
     }
 
     /// Serves until `stop`. Then idle sessions are told to come back later, transactions under way get
     /// [`Settings::stop_time`], and it returns when all sessions have ended.
     pub async fn serve<G: Gate>(self, gate: Arc<G>, tls: ServerTls, stop: CancellationToken) {
-        let Self { listener, settings, slots } = self;
-        serve_on(listener, &settings, &slots, &gate, &tls, stop).await;
+        let Self { source, settings, slots } = self;
+        serve_on(source, &settings, &slots, &gate, &tls, stop).await;
     }
 }
 
 /// Where connections come from; another source in tests.
-pub(super) trait Accept: Send {
-    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+pub trait Accept: Send + 'static {
+    /// What a connection is.
+    type Stream: Stream + 'static;
 
-    /// The next connection, with the client's address and the one it connected to.
+    /// The next connection, with the client's address and the one it connected to. Dropped halfway it loses none.
+    ///
+    /// # Errors
+    /// Those of the system; the next call may succeed.
     fn next(&mut self) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr, SocketAddr)>> + Send;
 }
 
@@ -146,7 +153,7 @@ pub(super) async fn serve_on<A: Accept, G: Gate>(
 
 async fn session<S, G>(connected: Connected<S>, slot: Slot, gate: Arc<G>, tls: ServerTls)
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: Stream + 'static,
     G: Gate,
 {
     let (id, remote) = (connected.id, connected.remote);

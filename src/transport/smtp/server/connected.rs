@@ -3,9 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
-use tokio_rustls::server::TlsStream;
 
 use super::dialogue::{Dialogue, Ended, Tally, line_refusal};
 use super::gate::{Gate, SecuredSession, SessionId};
@@ -15,7 +13,8 @@ use super::settings::Settings;
 use crate::transport::smtp::command::{Aftermath, Chunk, Command, CommandError, Spelling, parse};
 use crate::transport::smtp::line::LineFault;
 use crate::transport::smtp::reply::Reply;
-use crate::transport::tls::ServerTls;
+use crate::transport::tls::{HandshakeFacts, ServerTls};
+use crate::world::{self, Stream};
 
 /// A connection that has been accepted and has a slot. Nothing has been said.
 pub(super) struct Connected<S> {
@@ -29,7 +28,7 @@ pub(super) struct Connected<S> {
 
 impl<S> Connected<S>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: Stream + 'static,
 {
     /// Serves the client until the session ends.
     pub(super) async fn serve<G: Gate>(self, gate: &G, tls: &ServerTls) -> Ended {
@@ -69,14 +68,14 @@ async fn handshake<S>(
     tls: &ServerTls,
     settings: &Settings,
     stop: &Stop,
-) -> Result<(TlsStream<S>, crate::transport::tls::HandshakeFacts), Ended>
+) -> Result<(world::Link, HandshakeFacts), Ended>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: Stream + 'static,
 {
     tokio::select! {
         biased;
         () = stop.soon.cancelled() => Err(Ended::Stopping),
-        done = timeout(settings.handshake_time, tls.accept(stream)) => match done {
+        done = timeout(settings.handshake_time, tls.secure(stream)) => match done {
             Ok(Ok(secured)) => Ok(secured),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "handshake failed");
@@ -111,7 +110,7 @@ enum Next {
 
 impl<S> Greeted<S>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send,
+    S: Stream + 'static,
 {
     /// Answers until STARTTLS; gives the stream with nothing read ahead.
     async fn until_starttls(mut self) -> Result<S, Ended> {

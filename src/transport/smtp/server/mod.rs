@@ -28,7 +28,7 @@ mod settings;
 mod slots;
 mod transaction;
 
-pub use accept::Server;
+pub use accept::{Accept, Server};
 pub use gate::{Content, Gate, SecuredSession, SessionId};
 pub use settings::Settings;
 pub use slots::Slots;

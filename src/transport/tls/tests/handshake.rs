@@ -29,7 +29,7 @@ async fn shake(
     server: &ServerTls,
     client: &ClientTls,
     proof: &ServerProof,
-) -> (Result<Secured<DuplexStream>, HandshakeError>, ServerEnd) {
+) -> (Result<Secured, HandshakeError>, ServerEnd) {
     let (near, far) = tokio::io::duplex(1 << 16);
     let host = host();
     tokio::join!(client.connect(near, &host, proof, now()), server.accept(far))

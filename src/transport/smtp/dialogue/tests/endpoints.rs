@@ -6,14 +6,15 @@ use super::*;
 use crate::model::Reason;
 use crate::transport::tls::testing::{Authority, Pair, leaf, pem};
 use crate::transport::tls::{Authorities, Certificate, ClientTls, Pins, ServerProof, ServerTls};
+use crate::world::{Link, ManualClock, SeededRandom, World};
 
-fn now() -> jiff::Timestamp {
-    "2026-11-22T12:00:00Z".parse().unwrap()
+fn world() -> World {
+    World::with(ManualClock::at("2026-11-22T12:00:00Z".parse().unwrap()), SeededRandom::new(1))
 }
 
 async fn reach(endpoint: &Endpoint) -> Result<Dialogue<Link>, DialogueError> {
     let tls = ClientTls::anonymous();
-    connect(endpoint, Dialect::Lmtp, &name(), StepLimits::default(), &tls, now()).await
+    connect(endpoint, Dialect::Lmtp, &name(), StepLimits::default(), &tls, &world()).await
 }
 
 async fn greet<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(stream: S, offer: &str) -> Peer<S> {

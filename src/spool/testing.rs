@@ -3,6 +3,7 @@
 //! What was written since the last flush survives a cut only in part, as a drive with a cache of its own may leave it
 //! (`Fate`): each write whole, not at all, or torn at a sector; or sectors in any order, as far as it got; or none; or all.
 //! Content files are as unreliable: content counts after its own flush, the name after the directory's.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,14 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use redb::StorageBackend;
 
-use crate::spool::Disk;
-use crate::spool::disk::{Bodies, BodyFile, Volume};
+use super::Disk;
+use super::disk::{Bodies, BodyFile, Volume};
 use crate::world::{Random, SeededRandom};
 
 const SECTOR: usize = 512;
 
 #[derive(Clone, Default)]
-pub(super) struct PowerDisk(Arc<Mutex<State>>);
+pub(crate) struct PowerDisk(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -36,6 +37,8 @@ struct State {
     cut_at: Option<u64>,
     dead: bool,
     fail_flush: bool,
+    /// A flush has failed.
+    flush_failed: bool,
     fail_body_flush: bool,
     lie: Option<Lie>,
     /// Flushes of the database so far: before how many operations each was.
@@ -50,7 +53,7 @@ struct State {
 
 /// What a store that is broken on purpose would look like from below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lie {
+pub(crate) enum Lie {
     /// No flush of the database happens.
     Database,
     /// This one flush of the database does not happen (counted from 0); the next one makes up for it.
@@ -128,10 +131,16 @@ impl State {
         self.operations += 1;
         if self.owed {
             self.owed = false;
-            self.flushed = self.image.clone();
-            self.pending.clear();
+            self.flush();
         }
         Ok(())
+    }
+
+    /// What was written is on the platter.
+    fn flush(&mut self) {
+        for change in std::mem::take(&mut self.pending) {
+            apply(&mut self.flushed, &change);
+        }
     }
 }
 
@@ -198,7 +207,7 @@ impl PowerDisk {
         self.0.lock().unwrap()
     }
 
-    pub(super) fn disk(&self) -> Disk {
+    pub(crate) fn disk(&self) -> Disk {
         self.state().reserved = true;
         Disk {
             database: Box::new(self.clone()),
@@ -208,60 +217,77 @@ impl PowerDisk {
         }
     }
 
+    /// The power goes now.
+    pub(crate) fn power_off(&self) {
+        self.state().dead = true;
+    }
+
+    /// Whether the power went or a flush failed: what is on it must be opened anew.
+    pub(crate) fn has_failed(&self) -> bool {
+        let state = self.state();
+        state.dead || state.flush_failed
+    }
+
+    /// Nothing goes wrong any more.
+    pub(crate) fn calm(&self) {
+        let mut state = self.state();
+        (state.cut_at, state.fail_flush) = (None, false);
+    }
+
     /// Whether the power went.
-    pub(super) fn is_dead(&self) -> bool {
+    pub(crate) fn is_dead(&self) -> bool {
         self.state().dead
     }
 
-    pub(super) fn operations(&self) -> u64 {
+    pub(crate) fn operations(&self) -> u64 {
         self.state().operations
     }
 
     /// How many flushes of the database there were before this operation.
-    pub(super) fn flushes_before(&self, operation: u64) -> u64 {
+    pub(crate) fn flushes_before(&self, operation: u64) -> u64 {
         self.state().flushes.iter().filter(|at| **at <= operation).count() as u64
     }
 
     /// Cuts the power before the operation with this number (counted from 0).
-    pub(super) fn cut_at(&self, operation: u64) {
+    pub(crate) fn cut_at(&self, operation: u64) {
         self.state().cut_at = Some(operation);
     }
 
-    pub(super) fn fail_flushes(&self) {
+    pub(crate) fn fail_flushes(&self) {
         self.state().fail_flush = true;
     }
 
-    pub(super) fn fail_body_flushes(&self) {
+    pub(crate) fn fail_body_flushes(&self) {
         self.state().fail_body_flush = true;
     }
 
-    pub(super) fn lie_about(&self, lie: Lie) {
+    pub(crate) fn lie_about(&self, lie: Lie) {
         self.state().lie = Some(lie);
     }
 
-    pub(super) fn set_free(&self, octets: u64) {
+    pub(crate) fn set_free(&self, octets: u64) {
         self.state().free = Some(octets);
     }
 
     /// The next writes to the database find no space, until the reserve is given up.
-    pub(super) fn no_space_for_writes(&self, count: u32) {
+    pub(crate) fn no_space_for_writes(&self, count: u32) {
         self.state().no_space_writes = count;
     }
 
-    pub(super) fn times_released(&self) -> u32 {
+    pub(crate) fn times_released(&self) -> u32 {
         self.state().released
     }
 
-    pub(super) fn file_names(&self) -> Vec<String> {
+    pub(crate) fn file_names(&self) -> Vec<String> {
         self.state().files.keys().cloned().collect()
     }
 
-    pub(super) fn corrupt_file(&self, name: &str, position: usize) {
+    pub(crate) fn corrupt_file(&self, name: &str, position: usize) {
         self.state().files.get_mut(name).unwrap().content[position] ^= 1;
     }
 
     /// Exchanges two pieces of a content file.
-    pub(super) fn exchange_in_file(&self, name: &str, first: usize, second: usize, length: usize) {
+    pub(crate) fn exchange_in_file(&self, name: &str, first: usize, second: usize, length: usize) {
         let mut state = self.state();
         let content = &mut state.files.get_mut(name).unwrap().content;
         for position in 0..length {
@@ -270,7 +296,7 @@ impl PowerDisk {
     }
 
     /// Changes one octet of the database wherever `needle` stands in it; says whether it was found.
-    pub(super) fn corrupt_database(&self, needle: &[u8]) -> bool {
+    pub(crate) fn corrupt_database(&self, needle: &[u8]) -> bool {
         let mut state = self.state();
         let mut found = false;
         let mut at = 0;
@@ -283,7 +309,7 @@ impl PowerDisk {
     }
 
     /// What a restarted machine finds when nothing survives that was not flushed.
-    pub(super) fn after_cut_without_luck(&self) -> Self {
+    pub(crate) fn after_cut_without_luck(&self) -> Self {
         let state = self.state();
         Self::on_platter(state.flushed.clone(), state.flushed_names.clone())
     }
@@ -296,7 +322,7 @@ impl PowerDisk {
     }
 
     /// What a restarted machine finds: everything flushed, and any part of the rest.
-    pub(super) fn after_cut(&self, seed: u64) -> Self {
+    pub(crate) fn after_cut(&self, seed: u64) -> Self {
         let random = SeededRandom::new(seed);
         let state = self.state();
         let image = image_after(&state, &random);
@@ -349,6 +375,7 @@ impl StorageBackend for PowerDisk {
         if state.fail_flush {
             // The worst that a failed flush can do: the pages are dropped, and the next flush reports success.
             state.fail_flush = false;
+            state.flush_failed = true;
             state.pending.clear();
             return Err(io::Error::other("flush failed"));
         }
@@ -363,8 +390,7 @@ impl StorageBackend for PowerDisk {
             }
             _ => {}
         }
-        state.flushed = state.image.clone();
-        state.pending.clear();
+        state.flush();
         Ok(())
     }
 
