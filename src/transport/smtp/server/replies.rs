@@ -34,7 +34,7 @@ replies! {
     line_malformed = 500 (5, 5, 2) "SMTP-009 the line has a bare CR, a bare LF or a NUL";
     line_too_long = 500 (5, 5, 6) "SMTP-009 the line is too long";
     too_many_recipients = 452 (4, 5, 3) "LIM-002 too many recipients";
-    too_many_chunks = 552 (5, 3, 4) "LIM-006 too many chunks";
+    too_many_chunks = 552 (5, 3, 4) "LIM-006 too_many_chunks: send it in fewer";
     too_many_errors = 421 (4, 7, 0) "LIM-004 too many errors";
     too_many_idle = 421 (4, 7, 0) "LIM-004 too many commands without a message";
     enough_transactions = 421 (4, 7, 0) "enough for one session, connect again";
