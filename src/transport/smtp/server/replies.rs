@@ -21,7 +21,7 @@ replies! {
     cannot_verify = 252 (2, 5, 0) "not verified here, try to send";
     help = 214 (2, 0, 0) "RFC 5321, and the specification of this node";
     not_offered = 502 (5, 5, 1) "not offered";
-    starttls_first = 530 (5, 7, 0) "SMTP-001 STARTTLS first";
+    starttls_first = 530 (5, 7, 0) "SMTP-001 starttls_required: STARTTLS first";
     sent_ahead = 503 (5, 5, 1) "SMTP-002 octets sent ahead of the handshake";
     tls_already = 503 (5, 5, 1) "SMTP-005 TLS is on already";
     ehlo_first = 503 (5, 5, 1) "SMTP-012 EHLO first";
