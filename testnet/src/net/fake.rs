@@ -200,7 +200,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<'_, S> {
             match (verb.as_str(), phase) {
                 ("EHLO", _) => self.say(&self.keywords(phase)).await?,
                 ("STARTTLS", Phase::Clear) if self.server.manner != ServerManner::NoStarttls => {
-                    self.say("220 go ahead").await?;
+                    let injected = self.server.manner == ServerManner::InjectsAfterStarttls;
+                    // In one write: the client has it all before it can begin its handshake.
+                    self.say(if injected { "220 go ahead\r\n250 injected" } else { "220 go ahead" }).await?;
                     return Ok(true);
                 }
                 ("MAIL", _) if self.server.manner == ServerManner::TalksNonsense => {
@@ -233,14 +235,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<'_, S> {
     }
 
     fn keywords(&self, phase: Phase) -> String {
-        let starttls = phase == Phase::Clear && self.server.manner != ServerManner::NoStarttls;
-        let lines: &[&str] = if starttls { &["8BITMIME", "STARTTLS"] } else { &["8BITMIME"] };
-        let mut text = format!("250-{}", self.server.name);
-        for (at, keyword) in lines.iter().enumerate() {
-            text.push_str(if at + 1 == lines.len() { "\r\n250 " } else { "\r\n250-" });
-            text.push_str(keyword);
-        }
-        text
+        let manner = self.server.manner;
+        let offered = [
+            ("8BITMIME", manner != ServerManner::SevenBitOnly),
+            ("SIZE 100", manner == ServerManner::SmallMessagesOnly),
+            ("STARTTLS", phase == Phase::Clear && manner != ServerManner::NoStarttls),
+        ];
+        let mut lines = vec![self.server.name.as_str()];
+        lines.extend(offered.into_iter().filter(|(_, offers)| *offers).map(|(keyword, _)| keyword));
+        let (last, before) = lines.split_last().unwrap_or((&"", &[]));
+        let before: String = before.iter().map(|line| format!("250-{line}\r\n")).collect();
+        format!("{before}250 {last}")
     }
 
     /// Takes content, and does not answer it yet.
