@@ -67,6 +67,10 @@ impl Gate for PeerGate {
         })
     }
 
+    async fn in_clear(&self, from: SocketAddr, helo: &str, mail: &Mail, why: &Reply) {
+        Ledger::in_clear(&self.node, Direction::Inbound, from, helo, mail).abandon(why);
+    }
+
     async fn secured(&self, session: &SecuredSession) -> Knock {
         let live = self.node.live();
         let knock = knock(&self.node, &live.policy, session).await;

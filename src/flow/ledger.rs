@@ -1,12 +1,15 @@
 //! The record of a transaction with a client: exactly one, however it ends (REC-001).
 
+use std::net::SocketAddr;
+
 use super::node::Node;
 use super::refusal::Refusal;
 use crate::model::{
-    Address, DecisionRecord, Direction, DiscoveryFacts, DomainName, Outcome, PolicyFacts, Reason,
+    Address, DecisionRecord, Direction, DiscoveryFacts, DomainName, HostFacts, Outcome, PolicyFacts, Reason,
     RecipientResult,
 };
 use crate::transport::smtp::Reply;
+use crate::transport::smtp::command::Mail;
 
 /// A record that is still being written. Dropped, it is stored as it stands.
 pub(super) struct Ledger {
@@ -22,6 +25,21 @@ impl Ledger {
         let mut record = DecisionRecord::begin(world.attempt_id(), direction, world.now());
         record.policy.weakened = node.live().policy.weakened().to_vec();
         Self { record, node: node.clone(), open: true }
+    }
+
+    /// The record of a transaction that was asked for before STARTTLS, where none begins (SMTP-001).
+    pub(super) fn in_clear(
+        node: &Node,
+        direction: Direction,
+        from: SocketAddr,
+        helo: &str,
+        mail: &Mail,
+    ) -> Self {
+        let mut ledger = Self::open(node, direction);
+        ledger.record.sender = Some(mail.sender.to_string());
+        let (host, address) = (helo.to_owned(), Some(from.to_string()));
+        ledger.record.hosts.push(HostFacts { host, address, ..HostFacts::default() });
+        ledger
     }
 
     /// A domain was judged.

@@ -78,6 +78,10 @@ impl Gate for SubmissionGate {
         Ok(())
     }
 
+    async fn in_clear(&self, from: SocketAddr, helo: &str, mail: &Mail, why: &Reply) {
+        Ledger::in_clear(&self.node, Direction::Submission, from, helo, mail).abandon(why);
+    }
+
     async fn secured(&self, session: &SecuredSession) -> Submitter {
         let key = session.tls.certificate().map(crate::transport::tls::Certificate::key_digest);
         Submitter { remote: session.remote, key, tls: session.tls.to_record() }

@@ -173,6 +173,8 @@ reasons! {
     MessageTooLarge = "message_too_large",
     /// The header section is larger than this node takes.
     HeaderTooLarge = "header_too_large",
+    /// The content came in more chunks than this node takes.
+    TooManyChunks = "too_many_chunks",
     /// The message passed too many hosts, or this one before: a loop.
     MailLoop = "mail_loop",
 

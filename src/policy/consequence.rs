@@ -162,6 +162,7 @@ pub const fn consequence(reason: Reason) -> Consequence {
         | Reason::LineTooLong
         | Reason::MessageTooLarge
         | Reason::HeaderTooLarge
+        | Reason::TooManyChunks
         | Reason::MailLoop => message_unfit(reason),
         Reason::RelayDenied
         | Reason::RecipientUnknown
@@ -276,7 +277,7 @@ const fn message_unfit(reason: Reason) -> Consequence {
         Reason::ContentMalformed => ("SMTP-007", 550, "5.6.0"),
         Reason::LineTooLong => ("SMTP-008", 550, "5.6.0"),
         Reason::MessageTooLarge => ("SMTP-014", 552, "5.3.4"),
-        Reason::HeaderTooLarge => ("LIM-006", 552, "5.3.4"),
+        Reason::HeaderTooLarge | Reason::TooManyChunks => ("LIM-006", 552, "5.3.4"),
         _ => ("SMTP-019", 554, "5.4.6"),
     };
     row(requirement, status, Acts::Sender).reply(code, status)

@@ -504,6 +504,9 @@ pub(super) fn abandon(
     record.message = Some(id.message);
     record.outcome = Outcome::Unknown;
     record.reason = Some(Reason::AttemptUnknown);
+    // As in the row of that reason (REC-002); a test with a running node compares them.
+    record.requirement = Some("SPOOL-006".to_owned());
+    record.acts = Some("nobody".to_owned());
     let what = blame.detail();
     record.detail = Some(format!("attempt {} of delivery {id} has no recorded end: {what}", delivery.tries));
     // Nobody knows, so the cautious answer: the other side may have all of it.

@@ -7,11 +7,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::pki_types::ServerName;
 use serde_json::Value;
-use testnet::net::{Build, Home, Net, NodeProcess, Part, locate};
+use testnet::net::{Build, Home, Net, NodeProcess, Part, anybody, locate};
 use testnet::pki::Identity;
 use testnet::topology::{PlayedBy, Topology};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufStream};
@@ -59,16 +57,7 @@ async fn link(address: SocketAddr, server: &str, identity: Option<&Identity>) ->
     assert!(reply(&mut clear).await.starts_with("220"));
     say(&mut clear, "EHLO client.invalid", "250").await;
     say(&mut clear, "STARTTLS", "220").await;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody));
-    let config = match identity {
-        Some(own) => config.with_client_auth_cert(own.chain().to_vec(), own.key()).unwrap(),
-        None => config.with_no_client_auth(),
-    };
+    let config = anybody::client(identity).unwrap();
     let name = ServerName::try_from(server.to_owned()).unwrap();
     let tls = TlsConnector::from(Arc::new(config)).connect(name, clear.into_inner()).await.unwrap();
     let mut link = BufStream::new(tls);
@@ -269,43 +258,4 @@ async fn t34_mail_for_a_dead_peer_costs_a_few_attempts_and_nobody_else() {
     timeout(PATIENCE, c.sink().unwrap().wait_for(2)).await.unwrap();
     assert!(few.contains(&tripwire.touched()), "{}", tripwire.touched());
     net.stop().await;
-}
-
-/// Takes any certificate: which server this is, is not what these tests are about.
-#[derive(Debug)]
-struct Anybody;
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -96,6 +96,7 @@ pub(super) const fn of(reason: Reason) -> Advice {
         | Reason::LineTooLong
         | Reason::MessageTooLarge
         | Reason::HeaderTooLarge
+        | Reason::TooManyChunks
         | Reason::MailLoop
         | Reason::SenderNotAllowed
         | Reason::OverBudget

@@ -6,15 +6,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufStream};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::NetError;
+use super::{NetError, anybody};
 use crate::pki::Identity;
 
 /// For any single reply, and for each piece of content to be taken.
@@ -138,7 +136,7 @@ pub async fn connect(call: &Call<'_>) -> Result<Session, NetError> {
         return Err(NetError::Machine { what, why: "it already speaks of a level".to_owned() });
     }
     clear.expect("STARTTLS", 220).await?;
-    let connector = TlsConnector::from(Arc::new(config(identity)?));
+    let connector = TlsConnector::from(Arc::new(anybody::client(identity)?));
     let name = ServerName::try_from(server.to_owned()).map_err(NetError::machine(server))?;
     let handshake = connector.connect(name, clear.stream.into_inner());
     let stream = timeout(PATIENCE, handshake)
@@ -322,60 +320,6 @@ fn dotted(content: &[u8]) -> Vec<u8> {
     }
     wire.extend_from_slice(if at_line_start { b".\r\n" } else { b"\r\n.\r\n" });
     wire
-}
-
-fn config(identity: Option<&Identity>) -> Result<ClientConfig, NetError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(NetError::machine("TLS"))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody));
-    match identity {
-        None => Ok(builder.with_no_client_auth()),
-        Some(identity) => builder
-            .with_client_auth_cert(identity.chain().to_vec(), identity.key())
-            .map_err(NetError::machine("a client certificate")),
-    }
-}
-
-/// Takes any certificate: which server this is, is not what the testnet's client is about.
-#[derive(Debug)]
-struct Anybody;
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]

@@ -5,16 +5,13 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rustls::client::danger::HandshakeSignatureValid;
-use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, ServerConfig, SignatureScheme};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::NetError;
+use super::anybody::{self, AskClients};
 use crate::pki::Identity;
 use crate::topology::{Placed, Plan, ServerManner};
 
@@ -203,7 +200,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<'_, S> {
             match (verb.as_str(), phase) {
                 ("EHLO", _) => self.say(&self.keywords(phase)).await?,
                 ("STARTTLS", Phase::Clear) if self.server.manner != ServerManner::NoStarttls => {
-                    self.say("220 go ahead").await?;
+                    let injected = self.server.manner == ServerManner::InjectsAfterStarttls;
+                    // In one write: the client has it all before it can begin its handshake.
+                    self.say(if injected { "220 go ahead\r\n250 injected" } else { "220 go ahead" }).await?;
                     return Ok(true);
                 }
                 ("MAIL", _) if self.server.manner == ServerManner::TalksNonsense => {
@@ -236,14 +235,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<'_, S> {
     }
 
     fn keywords(&self, phase: Phase) -> String {
-        let starttls = phase == Phase::Clear && self.server.manner != ServerManner::NoStarttls;
-        let lines: &[&str] = if starttls { &["8BITMIME", "STARTTLS"] } else { &["8BITMIME"] };
-        let mut text = format!("250-{}", self.server.name);
-        for (at, keyword) in lines.iter().enumerate() {
-            text.push_str(if at + 1 == lines.len() { "\r\n250 " } else { "\r\n250-" });
-            text.push_str(keyword);
-        }
-        text
+        let manner = self.server.manner;
+        let offered = [
+            ("8BITMIME", manner != ServerManner::SevenBitOnly),
+            ("SIZE 100", manner == ServerManner::SmallMessagesOnly),
+            ("STARTTLS", phase == Phase::Clear && manner != ServerManner::NoStarttls),
+        ];
+        let mut lines = vec![self.server.name.as_str()];
+        lines.extend(offered.into_iter().filter(|(_, offers)| *offers).map(|(keyword, _)| keyword));
+        let (last, before) = lines.split_last().unwrap_or((&"", &[]));
+        let before: String = before.iter().map(|line| format!("250-{line}\r\n")).collect();
+        format!("{before}250 {last}")
     }
 
     /// Takes content, and does not answer it yet.
@@ -266,63 +268,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk<'_, S> {
 
 /// TLS that asks for a certificate, unless it is its manner not to, and takes any or none.
 fn acceptor(identity: &Identity, manner: ServerManner) -> Result<TlsAcceptor, NetError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(NetError::machine("TLS"))?;
-    let builder = match manner {
-        ServerManner::NoCertificateRequest => builder.with_no_client_auth(),
-        _ => builder.with_client_cert_verifier(Arc::new(Anybody)),
-    };
-    let config = builder
-        .with_single_cert(identity.chain().to_vec(), identity.key())
-        .map_err(NetError::machine("a certificate"))?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-/// Takes any certificate: what a node does is judged here, not who it is.
-#[derive(Debug)]
-struct Anybody;
-
-impl ClientCertVerifier for Anybody {
-    fn client_auth_mandatory(&self) -> bool {
-        false
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _message: &[u8],
-        _cert: &CertificateDer<'_>,
-        _dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
-    }
+    let ask = if manner == ServerManner::NoCertificateRequest { AskClients::No } else { AskClients::Yes };
+    Ok(TlsAcceptor::from(Arc::new(anybody::server(identity, ask)?)))
 }
 
 #[cfg(test)]

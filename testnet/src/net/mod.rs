@@ -11,6 +11,7 @@
 //! [`NetError`]: something on this machine is in the way, or the node did not start. Verdicts are no errors: see
 //! [`once`].
 
+pub mod anybody;
 pub mod client;
 pub mod expect;
 mod fake;

@@ -212,8 +212,16 @@ pub enum ServerManner {
     Tls11Only,
     /// Accepts connections and says nothing.
     Silent,
+    /// Sends a reply of its own behind the go-ahead to STARTTLS, in the clear.
+    InjectsAfterStarttls,
+    /// Shows a certificate that has expired, of an authority that its TLSA record names: `2 0 1`, and it matches.
+    ExpiredCertificate,
     /// Does not ask for a client certificate.
     NoCertificateRequest,
+    /// Offers no 8BITMIME.
+    SevenBitOnly,
+    /// Announces that it takes a hundred octets.
+    SmallMessagesOnly,
     /// Answers MAIL with a line that is no reply.
     TalksNonsense,
     /// Closes the connection when it hears MAIL.

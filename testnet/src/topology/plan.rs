@@ -4,10 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
 
-use super::{Association, NtaRecord, Provider, Topology};
+use super::{Association, NtaRecord, Provider, ServerManner, Topology};
 use crate::dns::Tree;
 use crate::loopback::Prefix;
-use crate::pki::{CertSpec, Identity, PkiError};
+use crate::pki::{Ca, CertSpec, Identity, Matching, PkiError, Selector, Usage, Validity, tlsa_rdata};
 
 /// Last octet of the address of the DNS server.
 const DNS_HOST: u8 = 1;
@@ -62,8 +62,7 @@ impl Plan {
             let base = index * ADDRESSES;
             let hosts =
                 (base..).zip(&provider.hosts).map(|(host, name)| (name.clone(), prefix.address(host)));
-            let certificate =
-                CertSpec::new(&provider.hosts[0]).names(provider.hosts.clone()).self_signed(now)?;
+            let certificate = certificate(provider, now)?;
             providers.push(Placed {
                 provider: provider.clone(),
                 hosts: hosts.collect(),
@@ -112,8 +111,10 @@ impl Plan {
             tree.address(host, *address);
             let server = format!("_{}._tcp.{host}", self.topology.smtp_port);
             let client = format!("_smtp-client.{host}");
-            for (owner, association) in [(server, provider.server_tlsa), (client, provider.client_tlsa)] {
-                let mut rdata = placed.certificate.tlsa_311()?;
+            for (owner, association, mut rdata) in [
+                (server, provider.server_tlsa, server_tlsa(placed)?),
+                (client, provider.client_tlsa, placed.certificate.tlsa_311()?),
+            ] {
                 match association {
                     Association::Good => {}
                     Association::None => continue,
@@ -164,5 +165,28 @@ impl Plan {
             NtaRecord::Malformed => vec![record(format!("{year}-13"), month(2, 12), &hosts)],
             NtaRecord::None => Vec::new(),
         }
+    }
+}
+
+/// A provider's key, with a certificate for all its hosts.
+fn certificate(provider: &Provider, now: Timestamp) -> Result<Identity, PkiError> {
+    let spec = CertSpec::new(&provider.hosts[0]).names(provider.hosts.clone());
+    match provider.server {
+        ServerManner::ExpiredCertificate => {
+            let name = format!("authority of {}", provider.id);
+            Ca::root(&CertSpec::new(name), now)?.issue(&spec.validity(Validity::Expired), now)
+        }
+        _ => spec.self_signed(now),
+    }
+}
+
+/// What a provider says of the keys of its servers. Under usage 3 dates would not count, so an expired certificate needs an
+/// authority: the last one of its chain.
+fn server_tlsa(placed: &Placed) -> Result<Vec<u8>, PkiError> {
+    match (placed.provider.server, placed.certificate.chain()) {
+        (ServerManner::ExpiredCertificate, [.., authority]) => {
+            tlsa_rdata(authority, Usage::DaneTa, Selector::Cert, Matching::Sha256)
+        }
+        _ => placed.certificate.tlsa_311(),
     }
 }

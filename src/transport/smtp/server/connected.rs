@@ -10,7 +10,7 @@ use super::gate::{Gate, SecuredSession, SessionId};
 use super::link::{Break, Busy, Link, Stop};
 use super::replies;
 use super::settings::Settings;
-use crate::transport::smtp::command::{Aftermath, Chunk, Command, CommandError, Spelling, parse};
+use crate::transport::smtp::command::{Aftermath, Chunk, ClientName, Command, CommandError, Spelling, parse};
 use crate::transport::smtp::line::LineFault;
 use crate::transport::smtp::reply::Reply;
 use crate::transport::tls::{HandshakeFacts, ServerTls};
@@ -44,6 +44,9 @@ where
         let ends = link.ends();
         let greeted = Greeted {
             link,
+            gate,
+            remote,
+            helo: String::new(),
             tally: Tally::default(),
             place: Place::Start,
             until: now + settings.command_time,
@@ -94,8 +97,12 @@ enum Place {
 }
 
 /// The clear-text part of a session.
-struct Greeted<S> {
+struct Greeted<'g, S, G> {
     link: Link<S>,
+    gate: &'g G,
+    remote: SocketAddr,
+    /// What the client called itself, if it did.
+    helo: String,
     tally: Tally,
     place: Place,
     until: Instant,
@@ -108,9 +115,10 @@ enum Next {
     End(Ended),
 }
 
-impl<S> Greeted<S>
+impl<S, G> Greeted<'_, S, G>
 where
     S: Stream + 'static,
+    G: Gate,
 {
     /// Answers until STARTTLS; gives the stream with nothing read ahead.
     async fn until_starttls(mut self) -> Result<S, Ended> {
@@ -155,14 +163,14 @@ where
             }
         };
         match parsed {
-            Ok(Command::Ehlo(_)) => {
+            Ok(Command::Ehlo(name)) => {
                 let keywords = ["ENHANCEDSTATUSCODES", "STARTTLS"].map(str::to_owned);
                 let reply = replies::capabilities(self.link.settings(), keywords);
-                self.hello(&reply)
+                self.hello(&name, &reply)
             }
-            Ok(Command::Helo(_)) => {
+            Ok(Command::Helo(name)) => {
                 let reply = replies::hello(self.link.settings());
-                self.hello(&reply)
+                self.hello(&name, &reply)
             }
             Ok(Command::Noop | Command::Rset) => self.idle(&replies::done()),
             Ok(Command::Quit) => {
@@ -171,6 +179,11 @@ where
             }
             Ok(Command::StartTls) => Next::Handshake,
             Ok(Command::Bdat(chunk)) => self.skip(chunk).await,
+            Ok(Command::Mail(mail)) => {
+                let reply = replies::starttls_first();
+                self.gate.in_clear(self.remote, &self.helo, &mail, &reply).await;
+                self.wrong(&reply, Aftermath::GoOn)
+            }
             Ok(_) => self.wrong(&replies::starttls_first(), Aftermath::GoOn),
             Err(CommandError::Unknown) if self.place == Place::Start => {
                 self.wrong(&replies::foreign(), Aftermath::Close)
@@ -194,8 +207,9 @@ where
         self.wrong(&reply, error.aftermath())
     }
 
-    fn hello(&mut self, reply: &Reply) -> Next {
+    fn hello(&mut self, name: &ClientName, reply: &Reply) -> Next {
         self.place = Place::AfterEhlo;
+        name.as_str().clone_into(&mut self.helo);
         self.idle(reply)
     }
 

@@ -49,6 +49,11 @@ pub trait Gate: Send + Sync + 'static {
     /// Before the greeting: budget, address list. The refusal is sent and the connection closed.
     async fn admit(&self, from: SocketAddr) -> Result<(), Reply>;
 
+    /// MAIL came before STARTTLS and was refused. For a gate that keeps records (REC-001). `helo` is empty before EHLO.
+    async fn in_clear(&self, from: SocketAddr, helo: &str, mail: &Mail, why: &Reply) {
+        let _ = (from, helo, mail, why);
+    }
+
     /// After the handshake and before the first command. Cannot fail: a refusal is kept in `Peer` and given at MAIL, where
     /// the client takes it for an answer and not for an accident.
     async fn secured(&self, session: &SecuredSession) -> Self::Peer;

@@ -21,7 +21,7 @@ replies! {
     cannot_verify = 252 (2, 5, 0) "not verified here, try to send";
     help = 214 (2, 0, 0) "RFC 5321, and the specification of this node";
     not_offered = 502 (5, 5, 1) "not offered";
-    starttls_first = 530 (5, 7, 0) "SMTP-001 STARTTLS first";
+    starttls_first = 530 (5, 7, 0) "SMTP-001 starttls_required: STARTTLS first";
     sent_ahead = 503 (5, 5, 1) "SMTP-002 octets sent ahead of the handshake";
     tls_already = 503 (5, 5, 1) "SMTP-005 TLS is on already";
     ehlo_first = 503 (5, 5, 1) "SMTP-012 EHLO first";
@@ -34,7 +34,7 @@ replies! {
     line_malformed = 500 (5, 5, 2) "SMTP-009 the line has a bare CR, a bare LF or a NUL";
     line_too_long = 500 (5, 5, 6) "SMTP-009 the line is too long";
     too_many_recipients = 452 (4, 5, 3) "LIM-002 too many recipients";
-    too_many_chunks = 552 (5, 3, 4) "LIM-006 too many chunks";
+    too_many_chunks = 552 (5, 3, 4) "LIM-006 too_many_chunks: send it in fewer";
     too_many_errors = 421 (4, 7, 0) "LIM-004 too many errors";
     too_many_idle = 421 (4, 7, 0) "LIM-004 too many commands without a message";
     enough_transactions = 421 (4, 7, 0) "enough for one session, connect again";

@@ -24,6 +24,7 @@ use crate::transport::tls::testing::leaf;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     Admit,
+    InClear { helo: String, sender: String },
     Secured { certificates: usize },
     Mail(String),
     Rcpt(String),
@@ -98,6 +99,11 @@ impl Gate for TestGate {
     async fn admit(&self, _from: SocketAddr) -> Result<(), Reply> {
         self.note(Asked::Admit);
         if self.admits_nobody { Err(Reply::sanitised(554, (5, 7, 1), "not you")) } else { Ok(()) }
+    }
+
+    async fn in_clear(&self, _from: SocketAddr, helo: &str, mail: &Mail, why: &Reply) {
+        assert_eq!(why.code(), 530);
+        self.note(Asked::InClear { helo: helo.to_owned(), sender: mail.sender.to_string() });
     }
 
     async fn secured(&self, session: &SecuredSession) {
