@@ -96,13 +96,15 @@ impl Relay {
         Ok(format!("Postfix {} (Debian package {package})", version.trim()))
     }
 
-    /// Starts it on its queue as `postfix start-fg` does in a container, and returns when it answers: first `postsuper`,
-    /// which repairs and purges the queue after a crash, then the master, as the first process of a process table.
+    /// Starts it on its queue as `postfix start-fg` does in a container, and returns when it answers: directories that are
+    /// missing are made, then `postsuper` repairs and purges the queue, then the master runs, as the first process of a
+    /// process table.
     ///
     /// # Errors
     /// See [`ForeignError`].
     pub fn start(&mut self) -> Result<(), ForeignError> {
         self.keep_log()?;
+        make_queue(&self.root)?;
         run("postsuper", self.root.command("/usr/sbin/postsuper"), b"")?;
         let mut command = self.root.contained("/usr/lib/postfix/sbin/master");
         command.arg("-i");

@@ -80,8 +80,12 @@ pub async fn run(
     let home = tempfile::tempdir().map_err(machine("a temporary directory"))?;
     let state = subject.state_directory();
     subject.kill().await;
-    let mut powered = Powered::start(formatted(home.path())?, &state, lies)?;
+    let mut powered = Powered::start(formatted(home.path())?, &state, false)?;
     subject.furnish()?;
+    if lies {
+        // Not about the installation, which is older than the trouble.
+        powered.disk.lie();
+    }
     subject.start().await?;
     let ledger = Ledger::new(run, subject.doors());
     if lies {
