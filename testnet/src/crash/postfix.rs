@@ -180,7 +180,10 @@ impl Subject for PostfixSubject {
         self.tested.said_of(message)
     }
 
-    async fn stop(self: Box<Self>) {
+    async fn stop(mut self: Box<Self>) {
+        // The next one listens at the same addresses.
+        self.sink.down().await;
+        self.other_sink.down().await;
         block_in_place(|| drop(self));
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::postfix::{CHAIN_FILES, LOG, SERVICES, TLS_STEM, make_queue};
 use super::process::{Running, run};
-use super::root::Root;
+use super::root::{Account, Root};
 use super::{ForeignError, peer_dir};
 use crate::pki::Identity;
 
@@ -73,6 +73,8 @@ impl Relay {
         let directory = root.path("/etc/postfix");
         config.identity.write(&directory, TLS_STEM).map_err(|error| ForeignError::Key(error.to_string()))?;
         make_queue(&root)?;
+        // postsuper writes into it too, before postlogd runs, and not as root.
+        root.write_secret(LOG, "", Account::Postfix)?;
         Ok(Self { root, address: config.address, settings, running: None })
     }
 
@@ -219,15 +221,13 @@ impl Relay {
 
     /// A life has a log of its own, so that looking at it takes no longer with every life.
     fn keep_log(&self) -> Result<(), ForeignError> {
-        let log = self.root.path(LOG);
-        let Ok(earlier) = fs::read(&log) else { return Ok(()) };
-        File::options()
-            .create(true)
-            .append(true)
-            .open(self.history())
-            .and_then(|mut history| history.write_all(&earlier))
-            .and_then(|()| fs::remove_file(&log))
-            .map_err(ForeignError::system("keeping a log"))
+        let keep = || {
+            let log = self.root.path(LOG);
+            let mut history = File::options().create(true).append(true).open(self.history())?;
+            history.write_all(&fs::read(&log)?)?;
+            File::options().write(true).open(&log)?.set_len(0)
+        };
+        keep().map_err(ForeignError::system("keeping a log"))
     }
 }
 
