@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -174,6 +175,11 @@ impl Subject for PostfixSubject {
     /// It marks each recipient in the queue file when the reply for it has come, and sorts recipients.
     fn settles_recipients_apart(&self) -> bool {
         true
+    }
+
+    /// Its daemons start when there is something for them to do, so a life begins slowly.
+    fn longest_life(&self) -> Duration {
+        Duration::from_millis(1_200)
     }
 
     fn said_of(&self, message: &str) -> Vec<String> {

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -147,6 +148,11 @@ pub trait Subject: Send + Sync {
     /// after a kill only those that were not settled.
     fn settles_recipients_apart(&self) -> bool {
         false
+    }
+
+    /// The longest life between two kills at random moments: some messages are to get through in it.
+    fn longest_life(&self) -> Duration {
+        Duration::from_millis(400)
     }
 
     /// What its log says of a message, for the text of a problem; the newest lines, if there are many.

@@ -67,7 +67,7 @@ impl Relay {
         let settings = settings(config);
         let main: String = settings.iter().map(|(setting, _)| format!("{setting}\n")).collect();
         root.write("/etc/postfix/main.cf", format!("{PLACES}{main}"))?;
-        // As master.cf comes, with an address for smtpd, and what it only needs chroot for (`n`).
+        // As master.cf comes, but for smtpd's address, and without chroot, for which an installation copies files.
         let smtpd = format!("{}:{PORT} inet n - n - - smtpd\n", config.address);
         root.write("/etc/postfix/master.cf", format!("{smtpd}{SERVICES}"))?;
         let directory = root.path("/etc/postfix");
