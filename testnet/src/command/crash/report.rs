@@ -160,7 +160,11 @@ impl Report {
                 text.push_str(&format!("\n{}: {problem}\n", part.what));
             }
         }
-        let verdict = if self.ok { "nothing acknowledged was lost" } else { "FAILED" };
+        let verdict = match self.ok {
+            true if self.parts.is_empty() => "nothing was run",
+            true => "nothing acknowledged was lost",
+            false => "FAILED",
+        };
         text.push_str(&format!("\nseed {}: {verdict}\n", self.seed));
         text
     }
