@@ -5,6 +5,7 @@ mod acceptance;
 mod at_rest;
 mod attempts;
 mod crash;
+mod golden;
 mod late;
 mod maintain;
 mod poison;

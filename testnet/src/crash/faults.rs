@@ -16,7 +16,7 @@ use super::ledger::{Ledger, Told};
 use super::letters::Size;
 use super::load::offer_one;
 use super::strace::{self, Injection, Strace};
-use super::subject::Subject;
+use super::subject::OneProcess;
 use super::trace::{Call, Object, Reader, Stage};
 use super::{Tally, machine};
 use crate::net::NetError;
@@ -118,7 +118,7 @@ pub struct Line {
 /// # Errors
 /// Something on this machine is in the way.
 pub async fn run(
-    subject: &mut dyn Subject,
+    subject: &mut dyn OneProcess,
     run: u64,
     mut progress: impl FnMut(&str),
 ) -> Result<(Tally, Vec<Line>), NetError> {
@@ -141,7 +141,7 @@ pub async fn run(
 }
 
 struct Run<'a> {
-    subject: &'a mut dyn Subject,
+    subject: &'a mut dyn OneProcess,
     ledger: Ledger,
     strace: Strace,
     traces: TempDir,

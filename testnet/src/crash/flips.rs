@@ -10,7 +10,7 @@ use super::ledger::Ledger;
 use super::letters::Size;
 use super::load::offer_one;
 use super::seed::Seed;
-use super::subject::{Subject, Way};
+use super::subject::{OneProcess, Way};
 use super::{Tally, machine};
 use crate::net::NetError;
 use crate::sink::Answer;
@@ -36,7 +36,7 @@ pub struct Flips {
 /// # Errors
 /// Something on this machine is in the way.
 pub async fn run(
-    subject: &mut dyn Subject,
+    subject: &mut dyn OneProcess,
     run: u64,
     directory: &Path,
     flips: usize,
@@ -84,7 +84,7 @@ pub async fn run(
 
 /// Starts it on a damaged state, waits for what becomes of it, and ends it.
 async fn start_and_see(
-    subject: &mut dyn Subject,
+    subject: &mut dyn OneProcess,
     ledger: &Ledger,
     what: &str,
     row: &mut Flips,
@@ -92,7 +92,7 @@ async fn start_and_see(
     row.flipped += 1;
     let printed = subject.printed().len();
     let started = subject.start().await;
-    let news = |subject: &dyn Subject| subject.printed().get(printed..).unwrap_or_default().to_owned();
+    let news = |subject: &dyn OneProcess| subject.printed().get(printed..).unwrap_or_default().to_owned();
     match started {
         Ok(()) => {
             let kept_back = ledger.drain_damaged(subject).await;

@@ -40,6 +40,8 @@ pub enum Told {
 struct Arrival {
     /// Which acceptance it stems from: the identifier in the subject's own `Received:` field.
     acceptance: String,
+    /// For whom.
+    recipients: Vec<String>,
     began: Timestamp,
     ended: Timestamp,
 }
@@ -51,7 +53,15 @@ struct Entry {
     acknowledged: Vec<String>,
     unanswered: usize,
     refused: usize,
+    /// Refused while its disk was gone and it was not yet: nobody knows what is on the disk.
+    doubtful: usize,
     arrivals: Vec<Arrival>,
+}
+
+impl Entry {
+    fn arrived_for(&self, recipient: &str) -> bool {
+        self.arrivals.iter().any(|arrival| arrival.recipients.iter().any(|known| known == recipient))
+    }
 }
 
 struct Inner {
@@ -72,6 +82,8 @@ struct Inner {
     more_problems: usize,
     /// Whether a refused message may be kept all the same: after a failed flush nobody knows.
     faults: bool,
+    /// The power has gone, and the subject has not been started again.
+    dark: bool,
 }
 
 /// The record of one part of a run. Clones are handles to the same one.
@@ -95,12 +107,19 @@ impl Ledger {
             problems: Vec::new(),
             more_problems: 0,
             faults: false,
+            dark: false,
         })))
     }
 
     /// From now on a message that was refused may turn up: its flush failed, and nobody knows what is on disk.
     pub fn expect_faults(&self) {
         self.inner().faults = true;
+    }
+
+    /// The power goes, or the subject has been started after that. A cut harms the disk a moment before it ends the processes,
+    /// so some may still say that they could not write; the clients of a machine without power would have heard nothing.
+    pub fn dark(&self, dark: bool) {
+        self.inner().dark = dark;
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -137,6 +156,7 @@ impl Ledger {
             acknowledged: Vec::new(),
             unanswered: 0,
             refused: 0,
+            doubtful: 0,
             arrivals: Vec::new(),
         };
         inner.entries.push(entry);
@@ -146,6 +166,7 @@ impl Ledger {
     /// Notes what a client was told.
     pub fn told(&self, number: usize, told: Told) {
         let mut inner = self.inner();
+        let dark = inner.dark;
         let entry = &mut inner.entries[number];
         match told {
             Told::Acknowledged(id) => {
@@ -159,6 +180,7 @@ impl Ledger {
                 inner.again.push_back(number);
             }
             Told::NotOffered => inner.again.push_back(number),
+            Told::Refused(_) if dark => entry.doubtful += 1,
             Told::Refused(_) => entry.refused += 1,
         }
     }
@@ -198,7 +220,7 @@ impl Ledger {
             let news = sink.messages_after(seen);
             self.inner().seen.insert(way, seen + news.len());
             for stored in &news {
-                if let Err(problem) = self.arrived(stored) {
+                if let Err(problem) = self.arrived(stored, subject.settles_recipients_apart()) {
                     self.problem(problem);
                 }
                 // Thousands of them, and all that is to be known of this one is known.
@@ -207,7 +229,7 @@ impl Ledger {
         }
     }
 
-    fn arrived(&self, stored: &Stored) -> Result<(), String> {
+    fn arrived(&self, stored: &Stored, apart: bool) -> Result<(), String> {
         let content = stored.content().map_err(|error| format!("reading what arrived: {error}"))?;
         let mut inner = self.inner();
         // The subject may put fields on top; ours come after them, in a header section that ends at the same place.
@@ -224,15 +246,26 @@ impl Ledger {
         // The lowest is the oldest: the subject's own, whatever came after it.
         let trace = fields.iter().rev().find(|(name, _)| name == "received").map(|(_, value)| value.as_str());
         let acceptance = trace.map(id_of).unwrap_or_default();
-        entry.arrivals.push(Arrival { acceptance, began: stored.began, ended: stored.arrived });
         let expected = (&entry.letter.from, &entry.letter.to);
-        let problem = ((&stored.sender, &stored.recipients) != expected).then(|| {
+        let right = if apart {
+            let mut seen = BTreeSet::new();
+            let mut recipients = stored.recipients.iter();
+            stored.sender == entry.letter.from
+                && recipients.all(|to| entry.letter.to.contains(to) && seen.insert(to))
+        } else {
+            (&stored.sender, &stored.recipients) == expected
+        };
+        let problem = (!right).then(|| {
             format!(
                 "message {number}: the envelope was {expected:?} and is {:?}",
                 (&stored.sender, &stored.recipients)
             )
         });
-        inner.open.remove(&number);
+        let recipients = stored.recipients.clone();
+        entry.arrivals.push(Arrival { acceptance, recipients, began: stored.began, ended: stored.arrived });
+        if !apart || entry.letter.to.iter().all(|to| entry.arrived_for(to)) {
+            inner.open.remove(&number);
+        }
         problem.map_or(Ok(()), Err)
     }
 
@@ -266,13 +299,13 @@ impl Ledger {
                 return Ok(());
             }
             if Instant::now() > deadline || !missing.iter().all(elsewhere) {
-                self.lose(&missing);
+                self.lose(&missing, subject);
                 return Ok(());
             }
         }
     }
 
-    fn lose(&self, missing: &[usize]) {
+    fn lose(&self, missing: &[usize], subject: &dyn Subject) {
         for number in missing {
             let mut inner = self.inner();
             inner.open.remove(number);
@@ -283,8 +316,9 @@ impl Ledger {
                     entry.way.as_str(),
                     entry.acknowledged.join(", "),
                 );
+                let said: Vec<_> = entry.acknowledged.iter().flat_map(|id| subject.said_of(id)).collect();
                 drop(inner);
-                self.problem(what);
+                self.problem([vec![what], said].concat().join("\n    "));
             }
         }
     }
@@ -403,7 +437,7 @@ impl Ledger {
     pub fn judge_dead(&self, subject: &dyn Subject) -> Result<Tally, NetError> {
         self.observe(subject);
         let missing: Vec<usize> = self.inner().open.iter().copied().collect();
-        self.lose(&missing);
+        self.lose(&missing, subject);
         let mut inner = self.inner();
         let (mut tally, _) = inner.count();
         tally.lost = inner.lost.len();
@@ -436,16 +470,22 @@ impl Ledger {
             ));
         }
         let Some(message) = &copies.message else { return Ok(()) };
-        if let Some(unknown) = subject.unknown_attempts(message).await?
-            && unknown < extra
-        {
-            self.problem(format!(
-                "message {} ({message}) arrived {} times, and its records know of {unknown} attempts without end",
-                copies.number,
-                copies.arrived.len()
-            ));
-        }
+        let unexplained = match subject.unknown_attempts(message).await? {
+            Some(unknown) if unknown < extra => format!("its records know of {unknown} attempts without end"),
+            // Where nothing is recorded, a kill before the last copy is all that can be asked for.
+            None if !self.killed_before(copies.arrived.last()) => "nothing had happened before".to_owned(),
+            _ => return Ok(()),
+        };
+        self.problem(format!(
+            "message {} ({message}) arrived {} times, and {unexplained}",
+            copies.number,
+            copies.arrived.len()
+        ));
         Ok(())
+    }
+
+    fn killed_before(&self, arrival: Option<&(Timestamp, Timestamp)>) -> bool {
+        arrival.is_some_and(|(_, ended)| self.inner().kills.iter().any(|(before, _)| before <= ended))
     }
 }
 
@@ -467,13 +507,20 @@ impl Inner {
         for (number, entry) in self.entries.iter().enumerate() {
             tally.acknowledged += usize::from(!entry.acknowledged.is_empty());
             tally.unanswered += usize::from(entry.unanswered > 0);
-            tally.refused += usize::from(entry.refused > 0);
-            tally.delivered += usize::from(!entry.arrivals.is_empty());
+            tally.refused += usize::from(entry.refused + entry.doubtful > 0);
+            tally.delivered += usize::from(entry.letter.to.iter().all(|to| entry.arrived_for(to)));
             let mut acceptances: BTreeMap<&str, Vec<(Timestamp, Timestamp)>> = BTreeMap::new();
+            let mut served = BTreeSet::new();
             for arrival in &entry.arrivals {
+                // Settled one by one, a second delivery may be the first for its recipients: that is no copy.
+                let pairs = arrival.recipients.iter().map(|to| (&arrival.acceptance, to));
+                let repeats: Vec<bool> = pairs.map(|pair| !served.insert(pair)).collect();
+                if acceptances.contains_key(&*arrival.acceptance) && !repeats.contains(&true) {
+                    continue;
+                }
                 acceptances.entry(&arrival.acceptance).or_default().push((arrival.began, arrival.ended));
             }
-            let in_doubt = entry.unanswered + if self.faults { entry.refused } else { 0 };
+            let in_doubt = entry.unanswered + entry.doubtful + if self.faults { entry.refused } else { 0 };
             if acceptances.len() > entry.acknowledged.len() + in_doubt {
                 problems.push(format!(
                     "message {number} was accepted {} times, and answered or in doubt {} times",

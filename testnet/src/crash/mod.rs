@@ -2,8 +2,8 @@
 //! it said before is compared with what it does afterwards.
 //!
 //! In the order in which a run needs them: [`subject`] (what is needed of an implementation), [`node`] (ours),
-//! [`letters`] (messages made of a seed), [`ledger`] (what was said, what arrived, the verdict), [`load`] (clients),
-//! then the ways to harm it.
+//! [`postfix`] (another one), [`letters`] (messages made of a seed), [`ledger`] (what was said, what arrived, the verdict),
+//! [`load`] (clients), then the ways to harm it.
 //!
 //! # Guarantees
 //! - The verdict is black box: positive replies on one side, a strict LMTP sink on the other, the subject's own queue and
@@ -24,6 +24,7 @@ pub mod letters;
 pub mod load;
 pub mod node;
 pub mod points;
+pub mod postfix;
 pub mod power;
 pub mod random;
 pub mod seed;

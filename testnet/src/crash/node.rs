@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use async_trait::async_trait;
 
 use super::machine;
-use super::subject::{Door, Queued, Subject, Way};
+use super::subject::{About, Door, OneProcess, Queued, Subject, Way};
 use crate::net::{Home, Net, NetError, NodeProcess, Provider};
 use crate::sink::Sink;
 use crate::topology::Topology;
@@ -86,21 +86,10 @@ impl SluisSubject {
         self.provider(TESTED).1
     }
 
-    /// Its state directory: everything that must survive a restart.
-    #[must_use]
-    pub fn state_directory(&self) -> PathBuf {
-        self.net.directory().join(TESTED).join("state")
-    }
-
     /// Its spool.
     #[must_use]
     pub fn spool_directory(&self) -> PathBuf {
         self.state_directory().join("spool")
-    }
-
-    /// Ends everything in order.
-    pub async fn stop(self) {
-        self.net.stop().await;
     }
 
     /// A provider of [`TOPOLOGY`] with its node; both are always there.
@@ -112,12 +101,8 @@ impl SluisSubject {
 
 #[async_trait]
 impl Subject for SluisSubject {
-    fn name(&self) -> String {
-        "sluis".to_owned()
-    }
-
-    fn process(&self) -> Option<u32> {
-        self.node().id()
+    fn about(&self) -> About {
+        About { product: "sluis".to_owned(), settings: Vec::new() }
     }
 
     fn doors(&self) -> Vec<Door> {
@@ -161,11 +146,12 @@ impl Subject for SluisSubject {
         self.net.node_mut(TESTED).is_none_or(|node| node.ended().is_some())
     }
 
-    async fn start_under(&mut self, wrapper: &[OsString]) -> Result<(), NetError> {
-        match self.net.node_mut(TESTED) {
-            Some(node) => node.restart_under(wrapper).await,
-            None => Ok(()),
-        }
+    async fn start(&mut self) -> Result<(), NetError> {
+        self.start_under(&[]).await
+    }
+
+    fn state_directory(&self) -> PathBuf {
+        self.net.directory().join(TESTED).join("state")
     }
 
     async fn queue(&self) -> Result<Vec<Queued>, NetError> {
@@ -182,6 +168,30 @@ impl Subject for SluisSubject {
 
     async fn hurry(&self, delivery: &str) -> Result<(), NetError> {
         self.node().ask(&["spool", "retry", delivery]).await.map(drop)
+    }
+
+    async fn unknown_attempts(&self, message: &str) -> Result<Option<usize>, NetError> {
+        let shown = self.node().ask(&["spool", "show", message]).await?;
+        let records = shown["records"].as_array().map(Vec::as_slice).unwrap_or_default();
+        Ok(Some(records.iter().filter(|record| record["outcome"] == "unknown").count()))
+    }
+
+    async fn stop(self: Box<Self>) {
+        self.net.stop().await;
+    }
+}
+
+#[async_trait]
+impl OneProcess for SluisSubject {
+    fn process(&self) -> Option<u32> {
+        self.node().id()
+    }
+
+    async fn start_under(&mut self, wrapper: &[OsString]) -> Result<(), NetError> {
+        match self.net.node_mut(TESTED) {
+            Some(node) => node.restart_under(wrapper).await,
+            None => Ok(()),
+        }
     }
 
     fn name_of(&self, path: &str) -> Option<String> {
@@ -210,12 +220,6 @@ impl Subject for SluisSubject {
 
     fn log_and_control(&self) -> (PathBuf, PathBuf) {
         (self.node().log().to_owned(), self.node().control().to_owned())
-    }
-
-    async fn unknown_attempts(&self, message: &str) -> Result<Option<usize>, NetError> {
-        let shown = self.node().ask(&["spool", "show", message]).await?;
-        let records = shown["records"].as_array().map(Vec::as_slice).unwrap_or_default();
-        Ok(Some(records.iter().filter(|record| record["outcome"] == "unknown").count()))
     }
 
     fn printed(&self) -> String {

@@ -21,7 +21,7 @@ use super::letters::Size;
 use super::load::{Load, offer_one};
 use super::seed::Seed;
 use super::strace::{self, Attached, Injection, Strace};
-use super::subject::{Subject, Way};
+use super::subject::{OneProcess, Way};
 use super::trace::{Call, Object, Point, Reader, Stage};
 use super::{Tally, machine};
 use crate::net::NetError;
@@ -91,7 +91,7 @@ enum Count {
 
 /// A run over all points.
 struct Run<'a> {
-    subject: &'a mut dyn Subject,
+    subject: &'a mut dyn OneProcess,
     strace: Strace,
     ledger: Ledger,
     traces: TempDir,
@@ -105,7 +105,7 @@ struct Run<'a> {
 /// # Errors
 /// Something on this machine is in the way.
 pub async fn run(
-    subject: &mut dyn Subject,
+    subject: &mut dyn OneProcess,
     run: u64,
     extent: Extent,
     mut progress: impl FnMut(&str),

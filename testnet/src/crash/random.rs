@@ -13,8 +13,8 @@ use crate::net::NetError;
 
 /// Clients at once.
 const CLIENTS: u64 = 6;
-/// Longest life between two kills, in milliseconds.
-const LIFE_MS: u64 = 400;
+/// Longest of the lives that end almost at once, in milliseconds.
+const SHORT_LIFE_MS: u64 = 20;
 
 /// Kills `subject` so many times, at moments that `run` decides, and judges what became of every message. `progress` is
 /// told of each kill.
@@ -31,9 +31,10 @@ pub async fn run(
     let ledger = Ledger::new(run, subject.doors());
     let load = Load::start(&ledger, CLIENTS, &seed.part(1));
     let mut moments = seed.part(2);
+    let life = u64::try_from(subject.longest_life().as_millis()).unwrap_or(u64::MAX);
     for kill in 0..kills {
         // One life in eight ends almost at once: during recovery, or before anything else.
-        let longest = if moments.below(8) == 0 { 20 } else { LIFE_MS };
+        let longest = if moments.below(8) == 0 { SHORT_LIFE_MS } else { life };
         tokio::time::sleep(Duration::from_millis(moments.below(longest))).await;
         if let Some(dead) = kill_and_start(subject, &ledger).await? {
             ledger.problem(dead);

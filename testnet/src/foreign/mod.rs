@@ -41,6 +41,7 @@ mod node;
 mod opendkim;
 mod postfix;
 mod process;
+mod relay;
 mod root;
 mod sandbox;
 mod unbound;
@@ -54,7 +55,8 @@ pub use dovecot::{Dovecot, Mailbox};
 pub use node::{Floor, Node, NodeConfig};
 pub use opendkim::OpenDkim;
 pub use postfix::{Disposition, Outcome, Postfix, Receiver, Sender};
-pub use sandbox::{TestResult, isolated};
+pub use relay::{Next, Relay, RelayConfig, Waiting};
+pub use sandbox::{TestResult, end_inside, enter, isolated};
 pub use unbound::Unbound;
 
 /// How long a foreign program may take over one thing: start, answer, deliver. Long, because the two processors of a

@@ -68,10 +68,10 @@ pub struct Outcome {
     pub reason: String,
 }
 
-const LOG: &str = "/var/log/postfix.log";
-const TLS_STEM: &str = "tls";
+pub(super) const LOG: &str = "/var/log/postfix.log";
+pub(super) const TLS_STEM: &str = "tls";
 /// What [`Identity::write`] makes of that stem, as Postfix sees it; the key first, as Postfix wants it.
-const CHAIN_FILES: &str = "/etc/postfix/tls.key.pem, /etc/postfix/tls.crt.pem";
+pub(super) const CHAIN_FILES: &str = "/etc/postfix/tls.key.pem, /etc/postfix/tls.crt.pem";
 const MAIL: &str = "/var/mail";
 
 impl Postfix {
@@ -255,7 +255,7 @@ append_dot_mydomain = no
 ";
 
 /// The programs that Postfix's master may start; everything but smtpd.
-const SERVICES: &str = "\
+pub(super) const SERVICES: &str = "\
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
@@ -283,7 +283,7 @@ postlog unix-dgram n - n - 1 postlogd
 ";
 
 /// The directories that Debian's installation would have made, with its owners.
-fn make_queue(root: &Root) -> Result<(), ForeignError> {
+pub(super) fn make_queue(root: &Root) -> Result<(), ForeignError> {
     use Account::{Postdrop, Postfix, Root as System};
     root.directory("/var/lib/postfix", 0o755, Postfix, System)?;
     root.directory("/var/spool/postfix", 0o755, System, System)?;

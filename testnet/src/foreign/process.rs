@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use super::{ForeignError, PATIENCE};
 
@@ -43,6 +43,23 @@ impl Running {
             .spawn()
             .map_err(ForeignError::system(format!("starting {name}")))?;
         Ok(Self { name, child, logs: log.into_iter().chain([printed]).collect() })
+    }
+
+    /// Whether it has ended by itself.
+    pub(super) fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Ends a program that was started as [`Root::contained`](super::root::Root::contained) wants it, with SIGKILL and with
+    /// everything that it started: the kernel kills all of a process table when its first process dies, and reports that
+    /// one dead when nothing is left of the others.
+    pub(super) fn kill_contained(&mut self) {
+        if let Some(first) = first_inside(self.child.id()) {
+            let _ = kill_process(first, Signal::KILL);
+        } else {
+            let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        }
+        let _ = self.child.wait();
     }
 
     /// All that it logged and printed so far.
@@ -88,6 +105,12 @@ impl Drop for Running {
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.wait();
     }
+}
+
+/// The first process of the table that the `unshare` with this number has made, if it has made one.
+pub(super) fn first_inside(unshare: u32) -> Option<Pid> {
+    let children = fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).ok()?;
+    Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
 }
 
 /// What a finished command printed.

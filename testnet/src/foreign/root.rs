@@ -163,6 +163,18 @@ impl Root {
         command
     }
 
+    /// The same, as the first process of a process table of its own, which ends with it.
+    pub(super) fn contained(&self, program: &str) -> Command {
+        let mut command = Command::new("unshare");
+        command
+            .args(["--pid", "--fork", "--kill-child", "chroot"])
+            .arg(&self.dir)
+            .arg(program)
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command
+    }
+
     /// Starts `command` as the program of this root; `log` is the file that it logs to by itself.
     pub(super) fn start(
         &self,

@@ -8,7 +8,9 @@ use std::sync::OnceLock;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, recv, sendto, socket};
+use rustix::process::{Signal, kill_process};
 
+use super::process::first_inside;
 use super::{ForeignError, peers_dir};
 
 /// What a test body returns, so that it can use `?` on anything.
@@ -18,6 +20,8 @@ pub type TestResult = Result<(), Box<dyn std::error::Error>>;
 const INSIDE: &str = "TESTNET_FOREIGN_INSIDE";
 /// Printed by that copy at the very end. Without it a test whose name was not found would pass.
 const REACHED_THE_END: &str = "foreign test reached its end:";
+/// What is private inside.
+const UNSHARE: [&str; 6] = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
 /// No test takes a tenth of this; it only keeps a hanging one from taking the whole check with it.
 const LIMIT_SECONDS: &str = "240";
 
@@ -44,7 +48,7 @@ pub fn isolated<F: FnOnce() -> TestResult>(body: F) {
     let binary = std::env::current_exe().expect("Linux knows the running program");
     let output = Command::new("timeout")
         .args(["--kill-after=5", LIMIT_SECONDS, "unshare"])
-        .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(UNSHARE)
         .arg(binary)
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(INSIDE, "yes")
@@ -62,6 +66,31 @@ pub fn isolated<F: FnOnce() -> TestResult>(body: F) {
         stdout.contains(&format!("{REACHED_THE_END} {name}")),
         "{name} did not run inside its private network"
     );
+}
+
+/// For a program that is no test: a command that runs it again, with the same arguments, in the place that [`isolated`]
+/// makes, or `None` if it is there already. The second time it begins with furnishing the place, here.
+///
+/// # Errors
+/// [`ForeignError::NotRoot`], [`ForeignError::NotUnpacked`], or the kernel refuses something.
+pub fn enter() -> Result<Option<Command>, ForeignError> {
+    if std::env::var_os(INSIDE).is_some() {
+        furnish()?;
+        return Ok(None);
+    }
+    prerequisites()?;
+    let binary = std::env::current_exe().map_err(ForeignError::system("finding this program"))?;
+    let mut command = Command::new("unshare");
+    command.args(UNSHARE).arg(binary).args(std::env::args_os().skip(1)).env(INSIDE, "yes");
+    Ok(Some(command))
+}
+
+/// Asks the program to end that the command of [`enter`], now the process `unshare`, is running.
+pub fn end_inside(unshare: u32) {
+    if let Some(first) = first_inside(unshare) {
+        // It may have ended by itself.
+        let _ = kill_process(first, Signal::TERM);
+    }
 }
 
 /// The name of the test function that the closure `F` was written in, as `--exact` wants it.

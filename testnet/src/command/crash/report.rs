@@ -9,12 +9,13 @@ use testnet::crash::Tally;
 use testnet::crash::faults::Line;
 use testnet::crash::flips::Flips;
 use testnet::crash::points::Coverage;
+use testnet::crash::subject::{About, Setting};
 
 use super::super::table;
 
-/// Between these two lines a report file is written by the harness.
-const BEGIN: &str = "<!-- table:runs begin -->";
-const END: &str = "<!-- table:runs end -->";
+/// Between two lines with this name a report file is written by the harness: for our node, and for another product.
+const OURS: &str = "table:runs";
+const POSTFIX: &str = "table:postfix";
 
 /// Points that were not visited, if they are to be named for people.
 const NAMED: usize = 30;
@@ -26,11 +27,18 @@ pub struct Report {
     pub ok: bool,
     /// What decided everything random.
     seed: u64,
+    /// What was tested.
+    pub about: About,
+    /// Whether it is not our node: it keeps no records of attempts, so copies are explained by less.
+    #[serde(skip)]
+    foreign: bool,
     /// When it was.
     date: String,
     parts: Vec<Part>,
     /// Parts that could not be run here, and why.
     not_run: Vec<String>,
+    /// Parts that can't be run on this subject anywhere, and why.
+    does_not_apply: Vec<String>,
     /// Of the kills at system calls.
     coverage: Option<Coverage>,
     /// What came of each disk fault.
@@ -48,14 +56,17 @@ struct Part {
 
 impl Report {
     /// An empty one.
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, foreign: bool) -> Self {
         let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
         Self {
             ok: true,
             seed,
+            about: About::default(),
+            foreign,
             date,
             parts: Vec::new(),
             not_run: Vec::new(),
+            does_not_apply: Vec::new(),
             coverage: None,
             faults: Vec::new(),
             flips: Vec::new(),
@@ -73,9 +84,14 @@ impl Report {
         self.not_run.push(format!("{what}: not run: {why}"));
     }
 
+    /// Adds that a part makes no sense for this subject.
+    pub fn does_not_apply(&mut self, what: &str, why: &str) {
+        self.does_not_apply.push(format!("{what}: not run: {why}"));
+    }
+
     /// 0: nothing is wrong; 1: something is; 4: nothing is, of what could be run.
     pub fn exit_code(&self) -> ExitCode {
-        match (self.ok, self.not_run.is_empty()) {
+        match (self.ok, self.not_run.is_empty() && !self.parts.is_empty()) {
             (false, _) => ExitCode::from(1),
             (true, true) => ExitCode::SUCCESS,
             (true, false) => ExitCode::from(4),
@@ -119,10 +135,14 @@ impl Report {
         self.flips.iter().map(row).collect()
     }
 
+    fn head(&self) -> &'static [&'static str] {
+        if self.foreign { &FOREIGN_HEAD } else { &HEAD }
+    }
+
     /// For people.
     pub fn text(&self) -> String {
         let rows: Vec<_> = self.parts.iter().map(Part::cells).collect();
-        let mut text = table(&HEAD, &rows);
+        let mut text = table(self.head(), &rows);
         if self.coverage.is_some() {
             text.push_str(&format!("\n{}", self.coverage_text()));
         }
@@ -132,7 +152,7 @@ impl Report {
         if !self.flips.is_empty() {
             text.push_str(&format!("\n{}", table(&FLIP_HEAD, &self.flip_rows())));
         }
-        for line in &self.not_run {
+        for line in self.not_run.iter().chain(&self.does_not_apply) {
             text.push_str(&format!("\n{line}\n"));
         }
         for part in &self.parts {
@@ -140,7 +160,11 @@ impl Report {
                 text.push_str(&format!("\n{}: {problem}\n", part.what));
             }
         }
-        let verdict = if self.ok { "nothing acknowledged was lost" } else { "FAILED" };
+        let verdict = match self.ok {
+            true if self.parts.is_empty() => "nothing was run",
+            true => "nothing acknowledged was lost",
+            false => "FAILED",
+        };
         text.push_str(&format!("\nseed {}: {verdict}\n", self.seed));
         text
     }
@@ -148,17 +172,26 @@ impl Report {
     /// Writes the table into `file`, between its markers.
     pub fn write(&self, file: &Path) -> io::Result<()> {
         let text = std::fs::read_to_string(file)?;
-        let markers = || io::Error::other(format!("no lines `{BEGIN}` and `{END}`"));
-        let (before, rest) = text.split_once(BEGIN).ok_or_else(markers)?;
-        let (_, after) = rest.split_once(END).ok_or_else(markers)?;
-        std::fs::write(file, format!("{before}{BEGIN}\n{}{END}{after}", self.markdown()))
+        let name = if self.foreign { POSTFIX } else { OURS };
+        let [begin, end] = ["begin", "end"].map(|what| format!("<!-- {name} {what} -->"));
+        let markers = || io::Error::other(format!("no lines `{begin}` and `{end}`"));
+        let (before, rest) = text.split_once(&begin).ok_or_else(markers)?;
+        let (_, after) = rest.split_once(&end).ok_or_else(markers)?;
+        std::fs::write(file, format!("{before}{begin}\n{}{end}{after}", self.markdown()))
     }
 
     fn markdown(&self) -> String {
         let rows: Vec<_> = self.parts.iter().map(Part::cells).collect();
-        let mut text = format!("Run on {} with seed {}.\n\n{}", self.date, self.seed, grid(&HEAD, &rows));
-        for line in &self.not_run {
+        let what = if self.foreign { format!("{}: run", self.about.product) } else { "Run".to_owned() };
+        let mut text =
+            format!("{what} on {} with seed {}.\n\n{}", self.date, self.seed, grid(self.head(), &rows));
+        for line in self.not_run.iter().chain(&self.does_not_apply) {
             text.push_str(&format!("\n{line}.\n"));
+        }
+        if !self.about.settings.is_empty() {
+            let row = |setting: &Setting| vec![format!("`{}`", setting.setting), setting.why.clone()];
+            let rows: Vec<_> = self.about.settings.iter().map(row).collect();
+            text.push_str(&format!("\n{}", grid(&SETTING_HEAD, &rows)));
         }
         let problems: usize = self.parts.iter().map(|part| part.tally.problems.len()).sum();
         if problems > 0 {
@@ -189,6 +222,19 @@ fn grid(head: &[&str], rows: &[Vec<String>]) -> String {
 const FAULT_HEAD: [&str; 5] =
     ["fault (at which calls)", "befell", "acknowledged", "refused", "the log says first"];
 const FLIP_HEAD: [&str; 5] = ["file", "flipped", "refused to start", "set aside", "harmless"];
+const SETTING_HEAD: [&str; 2] = ["not as it comes", "why"];
+/// Without records nobody can tell a reply that was lost from one whose record was lost.
+const FOREIGN_HEAD: [&str; 9] = [
+    "what",
+    "times",
+    "acknowledged",
+    "unanswered",
+    "delivered",
+    "lost",
+    "sent again by the client",
+    "again to the other provider",
+    "again by LMTP",
+];
 const HEAD: [&str; 9] = [
     "what",
     "times",

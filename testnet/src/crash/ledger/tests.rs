@@ -1,14 +1,13 @@
 //! The verdict itself: a subject that loses, changes or repeats a message is found out.
 #![allow(clippy::unwrap_used)]
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
 use tempfile::TempDir;
 
 use super::*;
-use crate::crash::subject::Queued;
+use crate::crash::subject::{About, Queued};
 use crate::foreign::wire;
 use crate::sink::{Listen, Sink};
 
@@ -18,18 +17,15 @@ struct Puppet {
     /// Of the other provider; nothing arrives there.
     other: Sink,
     queue: Vec<Queued>,
-    unknown: usize,
+    unknown: Option<usize>,
+    apart: bool,
     _directory: TempDir,
 }
 
 #[async_trait]
 impl Subject for Puppet {
-    fn name(&self) -> String {
-        "puppet".to_owned()
-    }
-
-    fn process(&self) -> Option<u32> {
-        None
+    fn about(&self) -> About {
+        About::default()
     }
 
     fn doors(&self) -> Vec<Door> {
@@ -55,8 +51,12 @@ impl Subject for Puppet {
         false
     }
 
-    async fn start_under(&mut self, _: &[OsString]) -> Result<(), NetError> {
+    async fn start(&mut self) -> Result<(), NetError> {
         Ok(())
+    }
+
+    fn state_directory(&self) -> PathBuf {
+        PathBuf::new()
     }
 
     async fn queue(&self) -> Result<Vec<Queued>, NetError> {
@@ -72,24 +72,14 @@ impl Subject for Puppet {
     }
 
     async fn unknown_attempts(&self, _: &str) -> Result<Option<usize>, NetError> {
-        Ok(Some(self.unknown))
+        Ok(self.unknown)
     }
 
-    fn name_of(&self, _: &str) -> Option<String> {
-        None
+    fn settles_recipients_apart(&self) -> bool {
+        self.apart
     }
 
-    fn path_of(&self, _: &str) -> Option<PathBuf> {
-        None
-    }
-
-    fn log_and_control(&self) -> (PathBuf, PathBuf) {
-        (PathBuf::new(), PathBuf::new())
-    }
-
-    fn printed(&self) -> String {
-        String::new()
-    }
+    async fn stop(self: Box<Self>) {}
 }
 
 async fn puppet() -> (Puppet, Ledger) {
@@ -98,7 +88,8 @@ async fn puppet() -> (Puppet, Ledger) {
     let clock = crate::clock::system();
     let sink = Sink::start(listen.clone(), &directory.path().join("mail"), clock.clone()).await.unwrap();
     let other = Sink::start(listen, &directory.path().join("other"), clock).await.unwrap();
-    let puppet = Puppet { sink, other, queue: Vec::new(), unknown: 0, _directory: directory };
+    let puppet =
+        Puppet { sink, other, queue: Vec::new(), unknown: Some(0), apart: false, _directory: directory };
     let ledger = Ledger::new(9, puppet.doors());
     (puppet, ledger)
 }
@@ -180,7 +171,7 @@ async fn a_copy_needs_a_kill_and_a_record_that_explain_it() {
     let ledger = Ledger::new(9, puppet.doors());
     let _ = acknowledged(&ledger);
     ledger.killed(before, Timestamp::now());
-    puppet.unknown = 1;
+    puppet.unknown = Some(1);
     // The first one has removed the files that it had looked at.
     bring(&puppet, &letter, "R", |_| {}).await;
     bring(&puppet, &letter, "R", |_| {}).await;
@@ -211,4 +202,68 @@ async fn what_was_accepted_more_often_than_answered_is_a_problem() {
     let tally = ledger.judge(&puppet).await.unwrap();
     assert_eq!((tally.duplicates.submitted_again, tally.unanswered), (1, 1));
     assert!(tally.ok(), "{:?}", tally.problems);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_records_a_kill_explains_a_copy_and_nothing_else_does() {
+    let (mut puppet, ledger) = puppet().await;
+    puppet.unknown = None;
+    let letter = acknowledged(&ledger);
+    bring(&puppet, &letter, "R", |_| {}).await;
+    let before = Timestamp::now();
+    bring(&puppet, &letter, "R", |_| {}).await;
+    let tally = ledger.judge(&puppet).await.unwrap();
+    assert_eq!(tally.problems.len(), 2, "no kill: {:?}", tally.problems);
+
+    let ledger = Ledger::new(9, puppet.doors());
+    let _ = acknowledged(&ledger);
+    ledger.inner().seen.insert(Way::Home, 2);
+    bring(&puppet, &letter, "R", |_| {}).await;
+    ledger.killed(before, Timestamp::now());
+    bring(&puppet, &letter, "R", |_| {}).await;
+    let tally = ledger.judge(&puppet).await.unwrap();
+    assert_eq!(tally.duplicates.lmtp_reply_lost, 1);
+    assert!(tally.ok(), "{:?}", tally.problems);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_settles_recipients_apart_may_bring_a_message_in_parts() {
+    let (mut puppet, ledger) = puppet().await;
+    let mut letter = ledger.next(0, Some(Size::Tiny));
+    while letter.to.len() < 2 {
+        letter = ledger.next(0, Some(Size::Tiny));
+    }
+    ledger.told(letter.number, Told::Acknowledged("M".to_owned()));
+    let (mut first, mut rest) = (letter.clone(), letter.clone());
+    let content = letter.content();
+    first.to = vec![letter.to[1].clone()];
+    rest.to.remove(1);
+    // The content names all of them; only the envelope does not.
+    for part in [&first, &rest] {
+        bring(&puppet, part, "R", |all| {
+            let field = all.windows(6).position(|six| six == b"; now\r").unwrap() + 7;
+            all.truncate(field);
+            all.extend_from_slice(&content);
+        })
+        .await;
+    }
+    puppet.apart = true;
+    let tally = ledger.judge(&puppet).await.unwrap();
+    assert_eq!((tally.delivered, tally.duplicates.lmtp_reply_lost, ledger.outstanding()), (1, 0, 0));
+    assert!(tally.ok(), "{:?}", tally.problems);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_while_the_power_goes_decides_nothing() {
+    let (puppet, ledger) = puppet().await;
+    let letter = ledger.next(0, Some(Size::Tiny));
+    ledger.dark(true);
+    ledger.told(letter.number, Told::Refused("451 no disk".to_owned()));
+    ledger.dark(false);
+    bring(&puppet, &letter, "R", |_| {}).await;
+    let tally = ledger.judge(&puppet).await.unwrap();
+    assert!(tally.ok(), "{:?}", tally.problems);
+    ledger.told(letter.number, Told::Refused("452 too much".to_owned()));
+    bring(&puppet, &letter, "R2", |_| {}).await;
+    assert!(!ledger.judge(&puppet).await.unwrap().ok());
 }

@@ -70,6 +70,11 @@ impl Disk {
         self.mountpoint.join(wire::FILE)
     }
 
+    /// From here on it says that it flushed, and does not.
+    pub fn lie(&self) {
+        lock(&self.state).lies = true;
+    }
+
     /// The power goes: from here on nothing is written and no flush succeeds. Returns how many flushes there were.
     pub fn cut(&self) -> usize {
         let mut state = lock(&self.state);

@@ -20,7 +20,6 @@ use tempfile::TempDir;
 
 use super::ledger::Ledger;
 use super::load::Load;
-use super::node::SluisSubject;
 use super::seed::Seed;
 use super::subject::{Subject, Way};
 use super::{Tally, machine};
@@ -69,7 +68,7 @@ pub fn available() -> Result<(), String> {
 /// # Errors
 /// Something on this machine is in the way. That the subject does not start again is a problem of the tally.
 pub async fn run(
-    subject: &mut SluisSubject,
+    subject: &mut dyn Subject,
     run: u64,
     cuts: usize,
     lies: bool,
@@ -81,7 +80,12 @@ pub async fn run(
     let home = tempfile::tempdir().map_err(machine("a temporary directory"))?;
     let state = subject.state_directory();
     subject.kill().await;
-    let mut powered = Powered::start(formatted(home.path())?, &state, lies)?;
+    let mut powered = Powered::start(formatted(home.path())?, &state, false)?;
+    subject.furnish()?;
+    if lies {
+        // Not about the installation, which is older than the trouble.
+        powered.disk.lie();
+    }
     subject.start().await?;
     let ledger = Ledger::new(run, subject.doors());
     if lies {
@@ -92,6 +96,7 @@ pub async fn run(
     for cut in 0..cuts {
         tokio::time::sleep(Duration::from_millis(moments.between(LIFE_MS.0, LIFE_MS.1))).await;
         let before = Timestamp::now();
+        ledger.dark(true);
         let flushes = powered.disk.cut();
         subject.kill().await;
         ledger.killed(before, Timestamp::now());
@@ -118,6 +123,7 @@ pub async fn run(
             }
             Err(error) => return Err(error),
         }
+        ledger.dark(false);
         ledger.check(subject).await?;
         progress(cut + 1);
     }
