@@ -1,6 +1,7 @@
 //! One life: three providers, their letters, a storm, fair weather again.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -17,7 +18,6 @@ use super::{PROVIDERS, Terms, verdict};
 use crate::discovery::TroubleKind;
 use crate::discovery::dns::testing::TableDns;
 use crate::model::{DecisionRecord, Digest, Hasher};
-use crate::spool::testing::Lie;
 use crate::world::{Clock, Random, SeededRandom, SystemNetwork, Threads, World};
 
 /// 2026-11-22, as good as any day.
@@ -34,9 +34,12 @@ pub(super) struct Life {
     pub(super) faults: Vec<String>,
     /// A digest of all decision records and of all that arrived.
     pub(super) print: Option<Digest>,
+    /// Letters.
     pub(super) acknowledged: u64,
+    /// Recipients, here and below.
     pub(super) delivered: u64,
     pub(super) returned: u64,
+    pub(super) lost: u64,
     pub(super) copies: u64,
     pub(super) crashes: u64,
     pub(super) broken_wires: u64,
@@ -51,6 +54,7 @@ impl Life {
         self.acknowledged += other.acknowledged;
         self.delivered += other.delivered;
         self.returned += other.returned;
+        self.lost += other.lost;
         self.copies += other.copies;
         self.crashes += other.crashes;
         self.broken_wires += other.broken_wires;
@@ -59,18 +63,26 @@ impl Life {
         }
     }
 
-    /// As a row of a table.
-    pub(super) fn row(&self, first: u64, count: u64) -> String {
-        format!(
-            "| seeds {first} to {} | {count} | {} crashes, {} broken wires | {} | {} | {} | 0 | {} |",
+    /// As the tables of `docs/durability.md`.
+    pub(super) fn table(&self, first: u64, count: u64) -> String {
+        let mut table = format!(
+            "| seeds | crashes | broken wires | acknowledged | delivered | returned | lost | copies, each explained |\n\
+             |---|---|---|---|---|---|---|---|\n\
+             | {first} to {} | {} | {} | {} | {} | {} | {} | {} |\n\n\
+             | attempts | direction, outcome, reason |\n|---|---|\n",
             first + count - 1,
             self.crashes,
             self.broken_wires,
             self.acknowledged,
             self.delivered,
             self.returned,
+            self.lost,
             self.copies
-        )
+        );
+        for (end, count) in &self.ends {
+            let _ = writeln!(table, "| {count} | {end} |");
+        }
+        table
     }
 }
 
@@ -119,11 +131,8 @@ pub(super) async fn live(seed: u64, terms: Terms) -> Life {
         }
         Err(fault) => life.faults.push(fault),
     }
-    // A disk that lies leaves databases that nobody can close in good order.
-    if terms.lie != Some(Lie::Database) {
-        for provider in &mut federation.providers {
-            provider.stop().await;
-        }
+    for provider in &mut federation.providers {
+        provider.stop().await;
     }
     life.crashes = federation.providers.iter().map(|provider| provider.crashes).sum();
     life.broken_wires = federation.net.broken();

@@ -20,8 +20,11 @@ pub(super) fn judge(
         life.acknowledged += u64::from(!posted.taken.is_empty());
         for recipient in &posted.taken {
             match fate(letter, recipient, mailboxes) {
-                (0, 0) => faults
-                    .push(format!("letter {} to {recipient} was acknowledged and is lost", letter.number)),
+                (0, 0) => {
+                    life.lost += 1;
+                    let number = letter.number;
+                    faults.push(format!("letter {number} to {recipient} was acknowledged and is lost"));
+                }
                 (copies, reports) => {
                     life.delivered += u64::from(copies > 0);
                     life.returned += u64::from(reports > 0);
