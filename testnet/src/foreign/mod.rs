@@ -53,8 +53,8 @@ pub use delv::{Delv, Dig, Opinion};
 pub use dovecot::{Dovecot, Mailbox};
 pub use node::{Floor, Node, NodeConfig};
 pub use opendkim::OpenDkim;
-pub use postfix::{Disposition, Outcome, Postfix, Receiver, Sender};
-pub use sandbox::{TestResult, isolated};
+pub use postfix::{Disposition, Holder, Outcome, Postfix, Receiver, Sender};
+pub use sandbox::{TestResult, apart, isolated, prerequisites, settle};
 pub use unbound::Unbound;
 
 /// How long a foreign program may take over one thing: start, answer, deliver. Long, because the two processors of a

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, recv, sendto, socket};
 
@@ -44,7 +44,7 @@ pub fn isolated<F: FnOnce() -> TestResult>(body: F) {
     let binary = std::env::current_exe().expect("Linux knows the running program");
     let output = Command::new("timeout")
         .args(["--kill-after=5", LIMIT_SECONDS, "unshare"])
-        .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(APART)
         .arg(binary)
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(INSIDE, "yes")
@@ -71,7 +71,34 @@ fn test_name<F>() -> &'static str {
     path.split_once("::").map_or(path, |(_crate, name)| name)
 }
 
-fn prerequisites() -> Result<(), ForeignError> {
+/// What `unshare` makes anew, so that all a program starts ends with it and nothing it does is seen outside.
+const APART: [&str; 6] = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+
+/// A command that runs `program` in such a place; the first thing it does there is [`settle`].
+#[must_use]
+pub fn apart(program: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(APART).arg(program);
+    command
+}
+
+/// Makes the place of [`apart`] usable for foreign programs. Their roots are in `directory`, on its file system: what they
+/// flush is flushed to that disk. Remove it from outside, when the place is gone and its mounts with it.
+///
+/// # Errors
+/// See [`ForeignError`].
+pub fn settle(directory: &Path) -> Result<(), ForeignError> {
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .map_err(ForeignError::system("making mounts private"))?;
+    mount_bind(directory, arena()?).map_err(ForeignError::system("mounting a directory"))?;
+    raise_loopback().map_err(ForeignError::system("bringing up the loopback interface"))
+}
+
+/// Whether foreign programs can be run at all.
+///
+/// # Errors
+/// [`ForeignError::NotRoot`] and [`ForeignError::NotUnpacked`].
+pub fn prerequisites() -> Result<(), ForeignError> {
     if !rustix::process::geteuid().is_root() {
         return Err(ForeignError::NotRoot);
     }
