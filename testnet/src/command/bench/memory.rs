@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 use testnet::net::client::{Call, Carriage, Envelope, connect};
-use testnet::net::{Build, Home, Net, NetError, NodeProcess, Provider, locate};
+use testnet::net::{Home, Net, NetError, NodeProcess, Provider};
 use testnet::topology::Topology;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use super::super::terminal::{Interrupts, Progress};
+use super::super::terminal::Progress;
 use super::super::{Failure, json, print, table};
 use super::load::LINE;
+use super::on_net;
 use super::process::{forget_peak, memory};
 
 const MIB: u64 = 1_024 * 1_024;
@@ -80,22 +81,10 @@ struct Growth {
 
 /// Measures, and says whether it is within the limits.
 pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let mut interrupts = Interrupts::new()?;
     let progress = Progress::new();
-    progress.say("looking for the node program");
-    let program = progress.suspended(|| locate(arguments.node.as_deref(), Build::IfNeeded)).await?;
-    let net = tokio::select! {
-        net = Net::start(two_providers(), &program, Home::Temporary, |what| progress.say(what)) => net?,
-        () = interrupts.next() => return Err(Failure::Interrupted),
-    };
-    let measured = tokio::select! {
-        measured = measure(&net, &arguments, &progress) => measured,
-        () = interrupts.next() => Err(Failure::Interrupted),
-    };
-    progress.say("stopping");
-    net.stop().await;
-    progress.clear();
-    let report = measured?;
+    let measure = async |net: &mut Net| measure(net, &arguments, &progress).await;
+    let report =
+        on_net(two_providers(), arguments.node.as_deref(), Home::Temporary, &progress, measure).await?;
     print(&if arguments.json { json(&report)? } else { report.text() });
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
