@@ -6,6 +6,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use redb::{Database, Durability};
 use tokio::sync::{mpsc, oneshot};
@@ -20,6 +21,11 @@ use super::tables::Tables;
 const BATCH_CHANGES: usize = 256;
 /// A batch is closed once it holds this many octets of content, so that a commit fits into the reserve.
 const BATCH_OCTETS: u64 = 8 << 20;
+
+/// How long a commit waits, at most, for messages whose content is on its way. No longer than the last commit took either.
+const GATHER: Duration = Duration::from_millis(2);
+/// Between two looks whether they have come.
+const GATHER_STEP: Duration = Duration::from_micros(200);
 
 /// What a change does to the room on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,37 +114,76 @@ where
 
 /// The thread. Ends when told to, or when nobody can tell it anything any more.
 pub(super) fn run(store: &Arc<Store>, mut jobs: mpsc::UnboundedReceiver<Job>) {
-    let mut stop = None;
-    while stop.is_none() {
+    let mut patience = Duration::ZERO;
+    loop {
         let Some(first) = jobs.blocking_recv() else { break };
-        let mut batch = Vec::new();
-        let mut octets = 0;
-        let mut next = Some(first);
-        while let Some(job) = next.take() {
-            match job {
-                Job::Change(change) => {
-                    if let Room::Takes { inline, .. } = change.room() {
-                        octets += inline;
-                    }
-                    batch.push(change);
-                }
-                Job::DropBody(id) => store.drop_body(id),
-                Job::Stop(answer) => {
-                    stop = Some(answer);
-                    break;
-                }
-            }
-            if batch.len() < BATCH_CHANGES && octets < BATCH_OCTETS {
-                next = jobs.try_recv().ok();
-            }
+        let mut batch = Batch::default();
+        batch.add(store, first);
+        batch.drain(store, &mut jobs);
+        batch.gather(store, &mut jobs, patience);
+        let stop = batch.stop.take();
+        if !batch.changes.is_empty() {
+            let started = Instant::now();
+            commit(store, batch.changes);
+            patience = started.elapsed().min(GATHER);
         }
-        if !batch.is_empty() {
-            commit(store, batch);
+        if let Some(answer) = stop {
+            store.shut();
+            let _ = answer.send(());
+            return;
         }
     }
     store.shut();
-    if let Some(answer) = stop {
-        let _ = answer.send(());
+}
+
+/// What shares a flush.
+#[derive(Default)]
+struct Batch {
+    changes: Vec<Box<dyn Change>>,
+    octets: u64,
+    /// Whoever told the thread to end; nothing comes after that.
+    stop: Option<oneshot::Sender<()>>,
+}
+
+impl Batch {
+    fn is_closed(&self) -> bool {
+        self.stop.is_some() || self.changes.len() >= BATCH_CHANGES || self.octets >= BATCH_OCTETS
+    }
+
+    fn add(&mut self, store: &Store, job: Job) {
+        match job {
+            Job::Change(change) => {
+                if let Room::Takes { inline, .. } = change.room() {
+                    self.octets += inline;
+                }
+                self.changes.push(change);
+            }
+            Job::DropBody(id) => store.drop_body(id),
+            Job::Stop(answer) => self.stop = Some(answer),
+        }
+    }
+
+    /// Adds what has queued.
+    fn drain(&mut self, store: &Store, jobs: &mut mpsc::UnboundedReceiver<Job>) {
+        while !self.is_closed()
+            && let Ok(job) = jobs.try_recv()
+        {
+            self.add(store, job);
+        }
+    }
+
+    /// Waits a moment for messages that are being received. A commit costs the same pages and flushes for one message and
+    /// for many; on a disk that flushes fast the queue would hardly ever hold more than a few, and the commits take the
+    /// processor from those who receive. A message that comes alone waits for nobody.
+    fn gather(&mut self, store: &Store, jobs: &mut mpsc::UnboundedReceiver<Job>, patience: Duration) {
+        if self.octets == 0 {
+            return;
+        }
+        let until = Instant::now() + patience;
+        while !self.is_closed() && store.receiving() > 0 && Instant::now() < until {
+            std::thread::sleep(GATHER_STEP);
+            self.drain(store, jobs);
+        }
     }
 }
 

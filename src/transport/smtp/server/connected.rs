@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::time::{Instant, timeout};
 use tokio_rustls::server::TlsStream;
 
@@ -16,6 +16,9 @@ use crate::transport::smtp::command::{Aftermath, Chunk, Command, CommandError, S
 use crate::transport::smtp::line::LineFault;
 use crate::transport::smtp::reply::Reply;
 use crate::transport::tls::ServerTls;
+
+/// What is read from the system at once, in octets: a TLS record with its frame fits.
+const READ_OCTETS: usize = 17 * 1024;
 
 /// A connection that has been accepted and has a slot. Nothing has been said.
 pub(super) struct Connected<S> {
@@ -64,19 +67,22 @@ where
     }
 }
 
+/// A stream inside TLS. TLS asks for its records in small pieces; they are read from the system in larger ones.
+type Secured<S> = TlsStream<BufReader<S>>;
+
 async fn handshake<S>(
     stream: S,
     tls: &ServerTls,
     settings: &Settings,
     stop: &Stop,
-) -> Result<(TlsStream<S>, crate::transport::tls::HandshakeFacts), Ended>
+) -> Result<(Secured<S>, crate::transport::tls::HandshakeFacts), Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     tokio::select! {
         biased;
         () = stop.soon.cancelled() => Err(Ended::Stopping),
-        done = timeout(settings.handshake_time, tls.accept(stream)) => match done {
+        done = timeout(settings.handshake_time, tls.accept(BufReader::with_capacity(READ_OCTETS, stream))) => match done {
             Ok(Ok(secured)) => Ok(secured),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "handshake failed");
