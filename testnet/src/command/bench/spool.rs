@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde::Serialize;
 use testnet::net::{Home, Net};
@@ -14,7 +15,7 @@ use testnet::net::{Home, Net};
 use super::super::terminal::Progress;
 use super::super::{Failure, json, print, table};
 use super::load::{Load, Sent};
-use super::process::queued;
+use super::process::{id, processor_of, processor_of_others, queued};
 use super::rival::{self, Rival};
 use super::stats::{Series, percentile_ms};
 use super::{contradiction, node, on_net, submission, topology};
@@ -105,6 +106,8 @@ struct Side {
     per_second: Series,
     /// The 99th percentile of the time between the last octet of content and the reply.
     p99_ms: Series,
+    /// Processor time per message, in microseconds, without that of the load generator.
+    processor_us: Series,
 }
 
 /// Accepted messages per second, both in clear text against Postfix.
@@ -140,10 +143,12 @@ struct Rounds {
     acknowledged: usize,
     per_second: Vec<f64>,
     p99_ms: Vec<f64>,
+    processor_us: Vec<f64>,
 }
 
 impl Rounds {
-    fn add(&mut self, mut sent: Sent) {
+    fn add(&mut self, mut sent: Sent, processor: Duration) {
+        self.processor_us.push(processor.as_secs_f64() * 1e6 / sent.acknowledged as f64);
         self.acknowledged += sent.acknowledged;
         self.per_second.push(sent.rate());
         self.p99_ms.push(percentile_ms(&mut sent.replies, 99));
@@ -155,6 +160,7 @@ impl Rounds {
             queued,
             per_second: Series::new(self.per_second),
             p99_ms: Series::new(self.p99_ms),
+            processor_us: Series::new(self.processor_us),
         }
     }
 }
@@ -165,6 +171,7 @@ async fn measure(
     arguments: &Arguments,
     progress: &Progress,
 ) -> Result<Report, Failure> {
+    let node = node(net, "a")?;
     let ours = arguments.load(submission(net, "a")?);
     let theirs = arguments.load(Rival::server());
     let (mut sluis, mut postfix) = (Rounds::default(), Rounds::default());
@@ -180,13 +187,17 @@ async fn measure(
         for node_now in order {
             let who = format!("round {} of {}", round + 1, arguments.rounds);
             if node_now {
-                sluis.add(turn(&format!("{who}: the node"), &ours, progress).await?);
+                let before = processor_of(node)?;
+                let sent = turn(&format!("{who}: the node"), &ours, progress).await?;
+                sluis.add(sent, processor_of(node)?.saturating_sub(before));
             } else if rival.is_some() {
-                postfix.add(turn(&format!("{who}: Postfix"), &theirs, progress).await?);
+                let before = processor_of_others(id(node)?)?;
+                let sent = turn(&format!("{who}: Postfix"), &theirs, progress).await?;
+                postfix.add(sent, processor_of_others(id(node)?)?.saturating_sub(before));
             }
         }
     }
-    let sluis = sluis.side(queued(node(net, "a")?).await?);
+    let sluis = sluis.side(queued(node).await?);
     let postfix = rival.map(|rival| rival.queued().map(|queued| postfix.side(queued))).transpose()?;
     for (who, side) in [("the node", Some(&sluis)), ("Postfix", postfix.as_ref())] {
         if let Some(side) = side.filter(|side| side.acknowledged != side.queued) {
@@ -259,11 +270,17 @@ impl Report {
 
     fn text(&self) -> String {
         let row = |who: &str, side: &Side| {
-            vec![who.to_owned(), side.per_second.text(0), side.p99_ms.text(1), side.queued.to_string()]
+            vec![
+                who.to_owned(),
+                side.per_second.text(0),
+                side.p99_ms.text(1),
+                side.processor_us.text(0),
+                side.queued.to_string(),
+            ]
         };
         let mut rows = vec![row("sluis", &self.sluis)];
         rows.extend(self.postfix.as_ref().map(|side| row("Postfix", side)));
-        let mut text = table(&["", "accepted/s", "p99 of the reply, ms", "queued"], &rows);
+        let mut text = table(&["", "accepted/s", "p99 of the reply, ms", "processor, us", "queued"], &rows);
         if let Some(ratio) = &self.ratio {
             let verdict = if self.ok == Some(true) { "ok" } else { "FAIL" };
             text += &format!("ratio {}, wanted {RATIO}, and p99 no worse: {verdict}\n", ratio.text(2));
@@ -289,6 +306,7 @@ mod tests {
             queued: 10,
             per_second: Series::new(rates.to_vec()),
             p99_ms: Series::new(vec![p99; rates.len()]),
+            processor_us: Series::new(vec![300.0; rates.len()]),
         }
     }
 
@@ -320,9 +338,9 @@ mod tests {
     fn the_table_has_both() {
         let text = report(side(&[3_000.0], 20.0), Some(side(&[1_000.0], 21.0))).text();
         let expected = "\
-         accepted/s           p99 of the reply, ms  queued
-sluis    3000 (3000 to 3000)  20.0 (20.0 to 20.0)   10
-Postfix  1000 (1000 to 1000)  21.0 (21.0 to 21.0)   10
+         accepted/s           p99 of the reply, ms  processor, us     queued
+sluis    3000 (3000 to 3000)  20.0 (20.0 to 20.0)   300 (300 to 300)  10
+Postfix  1000 (1000 to 1000)  21.0 (21.0 to 21.0)   300 (300 to 300)  10
 ratio 3.00 (3.00 to 3.00), wanted 3, and p99 no worse: ok
 ";
         assert_eq!(text, expected);
