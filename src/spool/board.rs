@@ -164,6 +164,13 @@ impl Board {
         }
     }
 
+    /// Counts what was found when the store was opened.
+    pub(super) const fn restore(&mut self, messages: usize, octets: u64, damaged: usize) {
+        self.messages += messages;
+        self.octets += octets;
+        self.damaged += damaged;
+    }
+
     pub(super) fn add_message(&mut self, octets: u64) {
         self.messages += 1;
         self.octets += octets;
@@ -236,6 +243,18 @@ impl Board {
 
     pub(super) fn remove(&mut self, id: DeliveryId) {
         self.take_out(delivery_key(id));
+    }
+
+    /// Forgets all deliveries of a message; returns which there were.
+    pub(super) fn remove_all_of(&mut self, message: MessageId) -> Vec<DeliveryId> {
+        let key = |route| delivery_key(DeliveryId { message, route });
+        let keys: Vec<_> = self.slots.range(key(0)..=key(u16::MAX)).map(|(key, _)| *key).collect();
+        let ids: Vec<_> = keys.iter().map(delivery_of_key).collect();
+        for key in keys {
+            self.take_out(key);
+        }
+        self.suspects.retain(|suspect| suspect.message != message);
+        ids
     }
 
     /// Forgets a delivery, and its route's queue with the last one.

@@ -7,6 +7,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use redb::{Database, Durability};
 use tokio::sync::{mpsc, oneshot};
@@ -22,6 +23,11 @@ use super::tables::Tables;
 const BATCH_CHANGES: usize = 256;
 /// A batch is closed once it holds this many octets of content, so that a commit fits into the reserve.
 const BATCH_OCTETS: u64 = 8 << 20;
+
+/// How long a commit waits, at most, for messages whose content is on its way. No longer than the last commit took either.
+const GATHER: Duration = Duration::from_millis(2);
+/// Between two looks whether they have come.
+const GATHER_STEP: Duration = Duration::from_micros(200);
 
 /// What a change does to the room on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,64 +123,107 @@ pub(super) fn start(
     mut jobs: mpsc::UnboundedReceiver<Job>,
     threads: Threads,
 ) -> io::Result<()> {
+    let mut committer = Committer { store, threads, patience: Duration::ZERO };
     match threads {
         Threads::Apart => {
             let thread = std::thread::Builder::new().name("spool".to_owned());
             thread.spawn(move || {
-                let mut stop = None;
-                while stop.is_none() {
-                    let Some(first) = jobs.blocking_recv() else { break };
-                    stop = round(&store, first, &mut jobs);
-                }
-                end(&store, stop);
+                while let Some(first) = jobs.blocking_recv()
+                    && committer.round(first, &mut jobs)
+                {}
+                committer.store.shut();
             })?;
         }
         Threads::One => {
             tokio::spawn(async move {
-                let mut stop = None;
-                while stop.is_none() {
-                    let Some(first) = jobs.recv().await else { break };
-                    stop = round(&store, first, &mut jobs);
-                }
-                end(&store, stop);
+                while let Some(first) = jobs.recv().await
+                    && committer.round(first, &mut jobs)
+                {}
+                committer.store.shut();
             });
         }
     }
     Ok(())
 }
 
-/// Commits what has queued, with one flush. Returns whom to answer if it was told to end.
-fn round(store: &Store, first: Job, jobs: &mut mpsc::UnboundedReceiver<Job>) -> Option<oneshot::Sender<()>> {
-    let (mut batch, mut octets, mut stop) = (Vec::new(), 0, None);
-    let mut next = Some(first);
-    while let Some(job) = next.take() {
+/// What commits.
+struct Committer {
+    store: Arc<Store>,
+    threads: Threads,
+    /// How long the next commit may wait for messages that are on their way.
+    patience: Duration,
+}
+
+impl Committer {
+    /// Commits what has queued, with one flush. Whether there is to be another round.
+    fn round(&mut self, first: Job, jobs: &mut mpsc::UnboundedReceiver<Job>) -> bool {
+        let mut batch = Batch::default();
+        batch.add(&self.store, first);
+        batch.drain(&self.store, jobs);
+        // On the one thread there is, nothing comes while it waits.
+        if self.threads == Threads::Apart {
+            batch.gather(&self.store, jobs, self.patience);
+        }
+        if !batch.changes.is_empty() {
+            let started = Instant::now();
+            commit(&self.store, batch.changes);
+            self.patience = started.elapsed().min(GATHER);
+        }
+        let Some(answer) = batch.stop else { return true };
+        self.store.shut();
+        let _ = answer.send(());
+        false
+    }
+}
+
+/// What shares a flush.
+#[derive(Default)]
+struct Batch {
+    changes: Vec<Box<dyn Change>>,
+    octets: u64,
+    /// Whoever told the thread to end; nothing comes after that.
+    stop: Option<oneshot::Sender<()>>,
+}
+
+impl Batch {
+    fn is_closed(&self) -> bool {
+        self.stop.is_some() || self.changes.len() >= BATCH_CHANGES || self.octets >= BATCH_OCTETS
+    }
+
+    fn add(&mut self, store: &Store, job: Job) {
         match job {
             Job::Change(change) => {
                 if let Room::Takes { inline, .. } = change.room() {
-                    octets += inline;
+                    self.octets += inline;
                 }
-                batch.push(change);
+                self.changes.push(change);
             }
             Job::DropBody(id) => store.drop_body(id),
-            Job::Stop(answer) => {
-                stop = Some(answer);
-                break;
-            }
-        }
-        if batch.len() < BATCH_CHANGES && octets < BATCH_OCTETS {
-            next = jobs.try_recv().ok();
+            Job::Stop(answer) => self.stop = Some(answer),
         }
     }
-    if !batch.is_empty() {
-        commit(store, batch);
-    }
-    stop
-}
 
-fn end(store: &Store, stop: Option<oneshot::Sender<()>>) {
-    store.shut();
-    if let Some(answer) = stop {
-        let _ = answer.send(());
+    /// Adds what has queued.
+    fn drain(&mut self, store: &Store, jobs: &mut mpsc::UnboundedReceiver<Job>) {
+        while !self.is_closed()
+            && let Ok(job) = jobs.try_recv()
+        {
+            self.add(store, job);
+        }
+    }
+
+    /// Waits a moment for messages that are being received. A commit costs the same pages and flushes for one message and
+    /// for many; on a disk that flushes fast the queue would hardly ever hold more than a few, and the commits take the
+    /// processor from those who receive. A message that comes alone waits for nobody.
+    fn gather(&mut self, store: &Store, jobs: &mut mpsc::UnboundedReceiver<Job>, patience: Duration) {
+        if self.octets == 0 {
+            return;
+        }
+        let until = Instant::now() + patience;
+        while !self.is_closed() && store.receiving() > 0 && Instant::now() < until {
+            std::thread::sleep(GATHER_STEP);
+            self.drain(store, jobs);
+        }
     }
 }
 

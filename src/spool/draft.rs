@@ -9,8 +9,9 @@ use super::committer::Room;
 use super::disk::{BodyFile, is_full};
 use super::seal::{ContentKey, Sealer, sealed_size};
 use super::seen::{Arrived, Imprint, insert_once};
+use super::store::Receiving;
 use super::stored::{Aim, Body, State, StoredDelivery, StoredMessage, StoredRecipient};
-use super::tables::Tables;
+use super::tables::{Tables, seal_delivery, seal_message, seal_record};
 use super::{Arrival, Fate, Origin, Route, Spool, SpoolError};
 
 /// Content goes to its file in pieces of about this size.
@@ -87,6 +88,7 @@ pub struct Draft {
     content: Hasher,
     total: u64,
     failed: Option<SpoolError>,
+    _receiving: Receiving,
 }
 
 impl Draft {
@@ -94,6 +96,7 @@ impl Draft {
         let mut content = Hasher::default();
         content.update(prefix);
         Self {
+            _receiving: Receiving::begin(&spool.inner.store),
             spool,
             id,
             buffer: prefix.to_vec(),
@@ -282,14 +285,23 @@ impl Draft {
             routes: u16::try_from(message.routes.len())
                 .map_err(|_| SpoolError::Misuse("more than 65535 routes"))?,
         };
-        let record = message.record.map(|mut record| {
-            record.message = Some(self.id);
-            record
+        let vault = &self.spool.inner.store.vault;
+        let record = message
+            .record
+            .map(|mut record| {
+                record.message = Some(self.id);
+                Ok::<_, SpoolError>((seal_record(vault, &record)?, record))
+            })
+            .transpose()?;
+        let deliveries = deliveries(self.id, accepted, &message.routes);
+        let sealed_deliveries = deliveries.into_iter().map(|(id, delivery)| {
+            Ok::<_, SpoolError>((id, seal_delivery(vault, id, &delivery)?, Box::new(delivery)))
         });
         Ok(Staged {
             id: self.id,
+            message: seal_message(vault, self.id, &stored)?,
+            deliveries: sealed_deliveries.collect::<Result<_, _>>()?,
             stored,
-            routes: message.routes,
             record,
             inline: match body {
                 Body::Inline => Some(seal(&key, self.id, &self.buffer)?),
@@ -298,6 +310,27 @@ impl Draft {
             guard: self.file.take().map(|(guard, _)| guard),
         })
     }
+}
+
+/// The deliveries of a message, one for each route.
+fn deliveries(
+    message: MessageId,
+    accepted: Timestamp,
+    routes: &[(Route, Vec<usize>)],
+) -> Vec<(DeliveryId, StoredDelivery)> {
+    let delivery = |(route, (to, members)): (u16, &(Route, Vec<usize>))| {
+        let delivery = StoredDelivery {
+            route: to.clone(),
+            accepted,
+            state: State::Waiting { due: accepted, aim: Aim::Deliver },
+            tries: 0,
+            unknown: 0,
+            recipients: members.iter().map(|&index| recipient(index)).collect(),
+            warned: None,
+        };
+        (DeliveryId { message, route }, delivery)
+    };
+    (0..).zip(routes).map(delivery).collect()
 }
 
 /// A content file and what seals it on the way there.
@@ -376,12 +409,14 @@ fn check_routes(message: &NewMessage) -> Result<(), SpoolError> {
     Ok(())
 }
 
-/// A message whose content is flushed (or inline) and that lacks only its commit.
+/// A message whose content is flushed (or inline) and that lacks only its commit. All of it is sealed already: there is one
+/// thread that commits, and whatever it need not do itself is done by those who wait for it, side by side.
 pub(super) struct Staged {
     id: MessageId,
     stored: StoredMessage,
-    routes: Vec<(Route, Vec<usize>)>,
-    record: Option<DecisionRecord>,
+    message: Vec<u8>,
+    deliveries: Vec<(DeliveryId, Vec<u8>, Box<StoredDelivery>)>,
+    record: Option<(Vec<u8>, DecisionRecord)>,
     inline: Option<Vec<u8>>,
     guard: Option<BodyGuard>,
 }
@@ -399,7 +434,7 @@ impl Staged {
     }
 
     pub(super) fn take_record(&mut self) -> Option<DecisionRecord> {
-        self.record.take()
+        self.record.take().map(|(_, record)| record)
     }
 
     /// Puts the message into the transaction. The caller gets the proof only after the commit.
@@ -407,24 +442,14 @@ impl Staged {
         if tables.has_message(self.id)? {
             return Err(SpoolError::Misuse("a message with this identifier exists"));
         }
-        tables.put_message(self.id, &self.stored, self.inline.as_deref())?;
-        let mut deliveries = Vec::with_capacity(self.routes.len());
-        for (number, (route, members)) in (0..).zip(&self.routes) {
-            let id = DeliveryId { message: self.id, route: number };
-            let delivery = StoredDelivery {
-                route: route.clone(),
-                accepted: self.stored.accepted,
-                state: State::Waiting { due: self.stored.accepted, aim: Aim::Deliver },
-                tries: 0,
-                unknown: 0,
-                recipients: members.iter().map(|&index| recipient(index)).collect(),
-                warned: None,
-            };
-            tables.put_delivery(id, &delivery)?;
+        tables.put_message(self.id, &self.message, self.stored.size, self.inline.as_deref())?;
+        let mut deliveries = Vec::with_capacity(self.deliveries.len());
+        for (id, sealed, delivery) in self.deliveries {
+            tables.put_sealed_delivery(id, delivery, &sealed)?;
             deliveries.push(id);
         }
-        if let Some(record) = &self.record {
-            tables.put_record(record)?;
+        if let Some((sealed, record)) = &self.record {
+            tables.put_sealed_record(record, sealed)?;
         }
         if let Some(guard) = &mut self.guard {
             guard.armed = false;

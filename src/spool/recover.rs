@@ -33,9 +33,25 @@ pub(super) fn recover(
     let vault = Arc::new(prepare(database, keys)?);
     let tables = Snapshot::open(&database.begin_read()?, &vault)?;
     let mut board = Board::new(settings.retry, world.now());
-    let messages = survey_messages(&tables, &mut board)?;
+    // A million messages take seconds to open, and neither table needs the other one: side by side.
+    let (messages, under_way) = std::thread::scope(|scope| {
+        let messages = scope.spawn(|| survey_messages(&tables));
+        let under_way = survey_deliveries(&tables, &mut board);
+        (messages.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), under_way)
+    });
+    let (messages, mut broken) = (messages?, under_way?);
+    board.restore(messages.count, messages.octets, messages.unreadable.len());
+    // Without its message a delivery can neither be tried nor returned: it is left as it is, for whoever repairs it.
+    for &id in &messages.unreadable {
+        board.remove_all_of(id);
+    }
+    broken.retain(|(id, _)| !messages.unreadable.contains(&id.message));
     let lost = clear_bodies(bodies, &messages.with_file)?;
-    let broken = survey_deliveries(&tables, &messages.unreadable, &lost, &mut board)?;
+    for &id in &lost {
+        for id in board.remove_all_of(id) {
+            broken.push((id, tables.delivery(id)?));
+        }
+    }
     drop(tables);
     for (id, delivery) in mend(database, &vault, &broken, &lost, settings, world)? {
         enter(&mut board, id, &delivery);
@@ -51,24 +67,27 @@ fn enter(board: &mut Board, id: DeliveryId, delivery: &StoredDelivery) {
 }
 
 struct Messages {
+    /// Those that can be read, and the octets of their content.
+    count: usize,
+    octets: u64,
     /// Those whose content is in a file.
     with_file: HashSet<String>,
     /// Those whose record is damaged.
     unreadable: HashSet<MessageId>,
 }
 
-fn survey_messages(tables: &Snapshot, board: &mut Board) -> Result<Messages, SpoolError> {
-    let mut found = Messages { with_file: HashSet::new(), unreadable: HashSet::new() };
+fn survey_messages(tables: &Snapshot) -> Result<Messages, SpoolError> {
+    let mut found = Messages { count: 0, octets: 0, with_file: HashSet::new(), unreadable: HashSet::new() };
     tables.each_message(|id, message| match message {
         Ok(message) => {
-            board.add_message(message.size);
+            found.count += 1;
+            found.octets += message.size;
             if message.body == Body::File {
                 found.with_file.insert(id.to_string());
             }
         }
         Err(error) => {
             tracing::error!(%error, "left alone");
-            board.damaged += 1;
             // Its record may have named a file: keep that for whoever repairs it.
             found.with_file.insert(id.to_string());
             found.unreadable.insert(id);
@@ -77,22 +96,16 @@ fn survey_messages(tables: &Snapshot, board: &mut Board) -> Result<Messages, Spo
     Ok(found)
 }
 
-/// Enters the deliveries and returns those that have to be mended first. There may be a million, so they are not all in
-/// memory at once.
+/// Enters the deliveries and returns those with an attempt under way. There may be a million, so they are not all in memory
+/// at once.
 fn survey_deliveries(
     tables: &Snapshot,
-    unreadable: &HashSet<MessageId>,
-    lost: &HashSet<MessageId>,
     board: &mut Board,
 ) -> Result<Vec<(DeliveryId, StoredDelivery)>, SpoolError> {
-    let mut broken = Vec::new();
+    let mut under_way = Vec::new();
     tables.each_delivery(|id, delivery| {
         match delivery {
-            // Without its message it can neither be tried nor returned: it is left as it is, for whoever repairs it.
-            Ok(_) if unreadable.contains(&id.message) => {}
-            Ok(delivery) if is_under_way(&delivery) || lost.contains(&id.message) => {
-                broken.push((id, delivery));
-            }
+            Ok(delivery) if is_under_way(&delivery) => under_way.push((id, delivery)),
             Ok(delivery) => enter(board, id, &delivery),
             Err(error) => {
                 tracing::error!(%error, "left alone");
@@ -101,7 +114,7 @@ fn survey_deliveries(
         }
         ControlFlow::Continue(())
     })?;
-    Ok(broken)
+    Ok(under_way)
 }
 
 const fn is_under_way(delivery: &StoredDelivery) -> bool {

@@ -1,6 +1,7 @@
 //! What the handles of the spool and its committing thread share.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -32,7 +33,25 @@ pub(super) struct Store {
     lock: Mutex<Option<Lock>>,
     /// Messages whose content turned out to be damaged or gone.
     damaged: Mutex<HashSet<MessageId>>,
+    /// Messages whose content is on its way.
+    receiving: AtomicUsize,
     pub(super) news: Notify,
+}
+
+/// A message whose content is on its way, until this is dropped.
+pub(super) struct Receiving(Arc<Store>);
+
+impl Receiving {
+    pub(super) fn begin(store: &Arc<Store>) -> Self {
+        store.receiving.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(store))
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        self.0.receiving.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Store {
@@ -54,6 +73,7 @@ impl Store {
             broken: OnceLock::new(),
             lock: Mutex::new(lock),
             damaged: Mutex::default(),
+            receiving: AtomicUsize::new(0),
             news: Notify::new(),
         }
     }
@@ -62,6 +82,11 @@ impl Store {
     pub(super) fn database(&self) -> Result<Arc<Database>, SpoolError> {
         self.check()?;
         self.database.load_full().ok_or_else(|| SpoolError::broken("it was closed"))
+    }
+
+    /// How many messages are being received. A hint, not more: nothing is decided by it but how long to wait for them.
+    pub(super) fn receiving(&self) -> usize {
+        self.receiving.load(Ordering::Relaxed)
     }
 
     /// An error once the store is broken.

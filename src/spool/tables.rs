@@ -157,18 +157,20 @@ impl<'txn> Tables<'txn> {
         Ok(self.messages.get(&id.to_bytes())?.is_some())
     }
 
+    /// Puts in a message that [`seal_message`] has sealed.
     pub(super) fn put_message(
         &mut self,
         id: MessageId,
-        message: &StoredMessage,
+        sealed: &[u8],
+        octets: u64,
         inline: Option<&[u8]>,
     ) -> Result<(), SpoolError> {
         let key = id.to_bytes();
-        self.messages.insert(&key, encode(self.vault, message_place(&key), message)?.as_slice())?;
+        self.messages.insert(&key, sealed)?;
         if let Some(content) = inline {
             self.content.insert(&key, content)?;
         }
-        self.effects.push(Effect::Added { octets: message.size });
+        self.effects.push(Effect::Added { octets });
         Ok(())
     }
 
@@ -177,15 +179,34 @@ impl<'txn> Tables<'txn> {
         id: DeliveryId,
         delivery: &StoredDelivery,
     ) -> Result<(), SpoolError> {
-        let key = delivery_key(id);
-        self.deliveries.insert(&key, encode(self.vault, delivery_place(&key), delivery)?.as_slice())?;
-        self.effects.push(Effect::Delivery(id, Box::new(delivery.clone())));
+        let sealed = seal_delivery(self.vault, id, delivery)?;
+        self.put_sealed_delivery(id, Box::new(delivery.clone()), &sealed)
+    }
+
+    /// The same, for one that [`seal_delivery`] has sealed.
+    pub(super) fn put_sealed_delivery(
+        &mut self,
+        id: DeliveryId,
+        delivery: Box<StoredDelivery>,
+        sealed: &[u8],
+    ) -> Result<(), SpoolError> {
+        self.deliveries.insert(&delivery_key(id), sealed)?;
+        self.effects.push(Effect::Delivery(id, delivery));
         Ok(())
     }
 
     pub(super) fn put_record(&mut self, record: &DecisionRecord) -> Result<(), SpoolError> {
-        let key = record.attempt.to_bytes();
-        self.records.insert(&key, encode(self.vault, record_place(&key), record)?.as_slice())?;
+        let sealed = seal_record(self.vault, record)?;
+        self.put_sealed_record(record, &sealed)
+    }
+
+    /// The same, for one that [`seal_record`] has sealed.
+    pub(super) fn put_sealed_record(
+        &mut self,
+        record: &DecisionRecord,
+        sealed: &[u8],
+    ) -> Result<(), SpoolError> {
+        self.records.insert(&record.attempt.to_bytes(), sealed)?;
         if let Some(message) = record.message {
             self.records_of.insert(&record_key(message, record.attempt), ())?;
         }
@@ -279,6 +300,10 @@ impl Snapshot {
 
     pub(super) fn message(&self, id: MessageId) -> Result<StoredMessage, SpoolError> {
         get_message(&self.messages, &self.vault, id)
+    }
+
+    pub(super) fn delivery(&self, id: DeliveryId) -> Result<StoredDelivery, SpoolError> {
+        get_delivery(&self.deliveries, &self.vault, id)
     }
 
     pub(super) fn deliveries_of(
@@ -380,6 +405,29 @@ pub(super) const fn delivery_place(key: &[u8; 18]) -> Place<'_> {
 /// Where a decision record stands.
 pub(super) const fn record_place(key: &[u8; 16]) -> Place<'_> {
     Place { table: "records", key }
+}
+
+/// Seals the record of a message.
+pub(super) fn seal_message(
+    vault: &Vault,
+    id: MessageId,
+    message: &StoredMessage,
+) -> Result<Vec<u8>, SpoolError> {
+    encode(vault, message_place(&id.to_bytes()), message)
+}
+
+/// Seals a delivery.
+pub(super) fn seal_delivery(
+    vault: &Vault,
+    id: DeliveryId,
+    delivery: &StoredDelivery,
+) -> Result<Vec<u8>, SpoolError> {
+    encode(vault, delivery_place(&delivery_key(id)), delivery)
+}
+
+/// Seals a decision record.
+pub(super) fn seal_record(vault: &Vault, record: &DecisionRecord) -> Result<Vec<u8>, SpoolError> {
+    encode(vault, record_place(&record.attempt.to_bytes()), record)
 }
 
 fn decode_message(vault: &Vault, id: MessageId, octets: &[u8]) -> Result<StoredMessage, SpoolError> {

@@ -54,9 +54,9 @@ pub use delv::{Delv, Dig, Opinion};
 pub use dovecot::{Dovecot, Mailbox};
 pub use node::{Floor, Node, NodeConfig};
 pub use opendkim::OpenDkim;
-pub use postfix::{Disposition, Outcome, Postfix, Receiver, Sender};
+pub use postfix::{Disposition, Holder, Outcome, Postfix, Receiver, Sender};
 pub use relay::{Next, Relay, RelayConfig, Waiting};
-pub use sandbox::{TestResult, end_inside, enter, isolated};
+pub use sandbox::{TestResult, apart, end_inside, enter, isolated, prerequisites, settle};
 pub use unbound::Unbound;
 
 /// How long a foreign program may take over one thing: start, answer, deliver. Long, because the two processors of a

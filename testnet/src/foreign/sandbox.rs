@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, recv, sendto, socket};
 use rustix::process::{Signal, kill_process};
@@ -20,8 +20,6 @@ pub type TestResult = Result<(), Box<dyn std::error::Error>>;
 const INSIDE: &str = "TESTNET_FOREIGN_INSIDE";
 /// Printed by that copy at the very end. Without it a test whose name was not found would pass.
 const REACHED_THE_END: &str = "foreign test reached its end:";
-/// What is private inside.
-const UNSHARE: [&str; 6] = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
 /// No test takes a tenth of this; it only keeps a hanging one from taking the whole check with it.
 const LIMIT_SECONDS: &str = "240";
 
@@ -48,7 +46,7 @@ pub fn isolated<F: FnOnce() -> TestResult>(body: F) {
     let binary = std::env::current_exe().expect("Linux knows the running program");
     let output = Command::new("timeout")
         .args(["--kill-after=5", LIMIT_SECONDS, "unshare"])
-        .args(UNSHARE)
+        .args(APART)
         .arg(binary)
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(INSIDE, "yes")
@@ -80,8 +78,8 @@ pub fn enter() -> Result<Option<Command>, ForeignError> {
     }
     prerequisites()?;
     let binary = std::env::current_exe().map_err(ForeignError::system("finding this program"))?;
-    let mut command = Command::new("unshare");
-    command.args(UNSHARE).arg(binary).args(std::env::args_os().skip(1)).env(INSIDE, "yes");
+    let mut command = apart(&binary);
+    command.args(std::env::args_os().skip(1)).env(INSIDE, "yes");
     Ok(Some(command))
 }
 
@@ -100,7 +98,34 @@ fn test_name<F>() -> &'static str {
     path.split_once("::").map_or(path, |(_crate, name)| name)
 }
 
-fn prerequisites() -> Result<(), ForeignError> {
+/// What `unshare` makes anew, so that all a program starts ends with it and nothing it does is seen outside.
+const APART: [&str; 6] = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
+
+/// A command that runs `program` in such a place; the first thing it does there is [`settle`].
+#[must_use]
+pub fn apart(program: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(APART).arg(program);
+    command
+}
+
+/// Makes the place of [`apart`] usable for foreign programs. Their roots are in `directory`, on its file system: what they
+/// flush is flushed to that disk. Remove it from outside, when the place is gone and its mounts with it.
+///
+/// # Errors
+/// See [`ForeignError`].
+pub fn settle(directory: &Path) -> Result<(), ForeignError> {
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .map_err(ForeignError::system("making mounts private"))?;
+    mount_bind(directory, arena()?).map_err(ForeignError::system("mounting a directory"))?;
+    raise_loopback().map_err(ForeignError::system("bringing up the loopback interface"))
+}
+
+/// Whether foreign programs can be run at all.
+///
+/// # Errors
+/// [`ForeignError::NotRoot`] and [`ForeignError::NotUnpacked`].
+pub fn prerequisites() -> Result<(), ForeignError> {
     if !rustix::process::geteuid().is_root() {
         return Err(ForeignError::NotRoot);
     }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::io::BufReader;
 use tokio::time::{Instant, timeout};
 
 use super::dialogue::{Dialogue, Ended, Tally, line_refusal};
@@ -15,6 +16,9 @@ use crate::transport::smtp::line::LineFault;
 use crate::transport::smtp::reply::Reply;
 use crate::transport::tls::{HandshakeFacts, ServerTls};
 use crate::world::{self, Stream};
+
+/// What is read from the system at once, in octets: a TLS record with its frame fits.
+const READ_OCTETS: usize = 17 * 1024;
 
 /// A connection that has been accepted and has a slot. Nothing has been said.
 pub(super) struct Connected<S> {
@@ -75,10 +79,12 @@ async fn handshake<S>(
 where
     S: Stream + 'static,
 {
+    // TLS asks for its records in small pieces; they are read from the system in larger ones.
+    let buffered = BufReader::with_capacity(READ_OCTETS, stream);
     tokio::select! {
         biased;
         () = stop.soon.cancelled() => Err(Ended::Stopping),
-        done = timeout(settings.handshake_time, tls.secure(stream)) => match done {
+        done = timeout(settings.handshake_time, tls.secure(buffered)) => match done {
             Ok(Ok(secured)) => Ok(secured),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "handshake failed");

@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use serde::Serialize;
 use testnet::net::client::{Call, Carriage, Envelope, connect};
-use testnet::net::{Build, Home, Net, NetError, NodeProcess, Provider, locate};
+use testnet::net::{Home, Net, NetError, NodeProcess, Provider};
 use testnet::topology::Topology;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use super::super::terminal::{Interrupts, Progress};
+use super::super::terminal::Progress;
 use super::super::{Failure, json, print, table};
+use super::load::LINE;
+use super::on_net;
+use super::process::{forget_peak, memory};
 
 const MIB: u64 = 1_024 * 1_024;
 /// Most that a node may grow over idle for one message.
@@ -24,8 +27,6 @@ const LIMIT_ONE: u64 = 8 * MIB;
 const LIMIT_PARALLEL: u64 = 64 * MIB;
 /// How long one load may take to arrive on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// Line of the content: 76 octets and CRLF, as base64 has them.
-const LINE: &[u8; 78] = b"QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWZnaGlqa2xtbm9wcXJzdHV2d3h5ejAxMjM0\r\n";
 
 /// Arguments of `testnet bench memory`.
 #[derive(Debug, clap::Args)]
@@ -80,22 +81,10 @@ struct Growth {
 
 /// Measures, and says whether it is within the limits.
 pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
-    let mut interrupts = Interrupts::new()?;
     let progress = Progress::new();
-    progress.say("looking for the node program");
-    let program = progress.suspended(|| locate(arguments.node.as_deref(), Build::IfNeeded)).await?;
-    let net = tokio::select! {
-        net = Net::start(two_providers(), &program, Home::Temporary, |what| progress.say(what)) => net?,
-        () = interrupts.next() => return Err(Failure::Interrupted),
-    };
-    let measured = tokio::select! {
-        measured = measure(&net, &arguments, &progress) => measured,
-        () = interrupts.next() => Err(Failure::Interrupted),
-    };
-    progress.say("stopping");
-    net.stop().await;
-    progress.clear();
-    let report = measured?;
+    let measure = async |net: &mut Net| measure(net, &arguments, &progress).await;
+    let report =
+        on_net(two_providers(), arguments.node.as_deref(), Home::Temporary, &progress, measure).await?;
     print(&if arguments.json { json(&report)? } else { report.text() });
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
@@ -111,7 +100,7 @@ async fn measure(net: &Net, arguments: &Arguments, progress: &Progress) -> Resul
     let content = content(arguments.size * MIB);
     let mut idle = Vec::new();
     for provider in &net.providers {
-        idle.push(read(node(provider)?, "VmRSS")?);
+        idle.push(memory(node(provider)?, "VmRSS")?);
     }
     let mut loads = Vec::new();
     let mut sent = 0;
@@ -127,7 +116,7 @@ async fn measure(net: &Net, arguments: &Arguments, progress: &Progress) -> Resul
         let seconds = started.elapsed().as_secs_f64();
         let mut nodes = Vec::new();
         for (provider, idle) in net.providers.iter().zip(&idle) {
-            let peak = read(node(provider)?, "VmHWM")?;
+            let peak = memory(node(provider)?, "VmHWM")?;
             nodes.push(Growth::new(&provider.placed.provider.id, *idle, peak, limit));
         }
         loads.push(Measured { messages, limit_octets: limit, seconds, nodes });
@@ -242,40 +231,9 @@ fn none(what: &str) -> Failure {
     Failure::Tool { what: "the network", why: format!("there is no {what} in it") }
 }
 
-fn process(node: &NodeProcess) -> Result<u32, Failure> {
-    node.id().ok_or_else(|| none("running node"))
-}
-
-/// Sets the high-water mark back to what is resident now.
-fn forget_peak(node: &NodeProcess) -> Result<(), Failure> {
-    let path = format!("/proc/{}/clear_refs", process(node)?);
-    std::fs::write(path, "5").map_err(Failure::tool("setting back a process's high-water mark"))
-}
-
-/// A line of `/proc/PID/status`, in octets.
-fn read(node: &NodeProcess, key: &str) -> Result<u64, Failure> {
-    let path = format!("/proc/{}/status", process(node)?);
-    let status = std::fs::read_to_string(path).map_err(Failure::tool("reading a process's memory"))?;
-    octets_of(&status, key).ok_or_else(|| none(key))
-}
-
-/// `VmRSS:  14712 kB`: the unit is fixed, and means KiB.
-fn octets_of(status: &str, key: &str) -> Option<u64> {
-    let value = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
-    value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1_024)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_of_proc_is_read_in_octets() {
-        let status = "Name:\tsluis\nVmHWM:\t   17572 kB\nVmRSS:\t   14712 kB\n";
-        assert_eq!(octets_of(status, "VmRSS"), Some(14_712 * 1_024));
-        assert_eq!(octets_of(status, "VmHWM"), Some(17_572 * 1_024));
-        assert_eq!(octets_of(status, "VmSwap"), None);
-    }
 
     #[test]
     fn growth_up_to_a_limit_is_beyond_it() {
