@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{Database, Durability, ReadableDatabase};
 
@@ -13,8 +14,15 @@ use super::board::Board;
 use super::disk::Bodies;
 use super::seal::{MasterKeys, Vault};
 use super::stored::{Body, Hold, State, StoredDelivery};
-use super::tables::{Snapshot, Tables, prepare};
+use super::tables::{Slice, Snapshot, Tables, prepare};
 use super::{Phase, Settings, SpoolError, attempt};
+
+/// How many read a large store at once: as many questions as a disk likes to have.
+const READERS: usize = 16;
+/// In how many slices; more than readers, because messages do not come at a steady rate.
+const SLICES: u128 = 256;
+/// How many deliveries a reader enters at once.
+const AT_ONCE: usize = 256;
 
 /// A store in which no attempt is under way.
 pub(super) struct Recovered {
@@ -33,19 +41,15 @@ pub(super) fn recover(
     let vault = Arc::new(prepare(database, keys)?);
     let tables = Snapshot::open(&database.begin_read()?, &vault)?;
     let mut board = Board::new(settings.retry, world.now());
-    // A million messages take seconds to open, and neither table needs the other one: side by side.
-    let (messages, under_way) = std::thread::scope(|scope| {
-        let messages = scope.spawn(|| survey_messages(&tables));
-        let under_way = survey_deliveries(&tables, &mut board);
-        (messages.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), under_way)
-    });
-    let (messages, mut broken) = (messages?, under_way?);
+    let Survey { messages, under_way: mut broken } = survey(&tables, &mut board)?;
     board.restore(messages.count, messages.octets, messages.unreadable.len());
     // Without its message a delivery can neither be tried nor returned: it is left as it is, for whoever repairs it.
     for &id in &messages.unreadable {
         board.remove_all_of(id);
     }
     broken.retain(|(id, _)| !messages.unreadable.contains(&id.message));
+    // In whatever order the readers came by.
+    broken.sort_unstable_by_key(|(id, _)| *id);
     let lost = clear_bodies(bodies, &messages.with_file)?;
     for &id in &lost {
         for id in board.remove_all_of(id) {
@@ -66,6 +70,15 @@ fn enter(board: &mut Board, id: DeliveryId, delivery: &StoredDelivery) {
     board.put(id, delivery);
 }
 
+/// What is in the tables.
+#[derive(Default)]
+struct Survey {
+    messages: Messages,
+    /// Deliveries with an attempt under way. All others are on the board.
+    under_way: Vec<(DeliveryId, StoredDelivery)>,
+}
+
+#[derive(Default)]
 struct Messages {
     /// Those that can be read, and the octets of their content.
     count: usize,
@@ -76,9 +89,45 @@ struct Messages {
     unreadable: HashSet<MessageId>,
 }
 
-fn survey_messages(tables: &Snapshot) -> Result<Messages, SpoolError> {
-    let mut found = Messages { count: 0, octets: 0, with_file: HashSet::new(), unreadable: HashSet::new() };
-    tables.each_message(|id, message| match message {
+impl Survey {
+    fn add(&mut self, other: Self) {
+        let Self { messages, under_way } = other;
+        self.messages.count += messages.count;
+        self.messages.octets += messages.octets;
+        self.messages.with_file.extend(messages.with_file);
+        self.messages.unreadable.extend(messages.unreadable);
+        self.under_way.extend(under_way);
+    }
+}
+
+/// Looks at every message and enters the deliveries. With a million of them that is a hundred thousand pages all over the
+/// file: one after the other each would wait for the disk, so many readers ask at once, each for one slice after the other.
+fn survey(tables: &Snapshot, board: &mut Board) -> Result<Survey, SpoolError> {
+    let slices = tables.slices(SLICES)?;
+    let (next, board) = (AtomicUsize::new(0), Mutex::new(board));
+    let read = || {
+        let mut found = Survey::default();
+        while let Some(slice) = slices.get(next.fetch_add(1, Ordering::Relaxed)) {
+            survey_messages(tables, slice, &mut found.messages)?;
+            survey_deliveries(tables, slice, &board, &mut found.under_way)?;
+        }
+        Ok::<_, SpoolError>(found)
+    };
+    let all = std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..READERS.min(slices.len())).map(|_| scope.spawn(read)).collect();
+        let joined = readers.into_iter().map(|reader| {
+            // What redb thinks of a damaged file is the caller's affair, in whichever thread it comes up.
+            reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        joined.collect::<Result<Vec<_>, _>>()
+    })?;
+    let mut survey = Survey::default();
+    all.into_iter().for_each(|found| survey.add(found));
+    Ok(survey)
+}
+
+fn survey_messages(tables: &Snapshot, slice: &Slice, found: &mut Messages) -> Result<(), SpoolError> {
+    tables.each_message_of(slice, |id, message| match message {
         Ok(message) => {
             found.count += 1;
             found.octets += message.size;
@@ -92,29 +141,38 @@ fn survey_messages(tables: &Snapshot) -> Result<Messages, SpoolError> {
             found.with_file.insert(id.to_string());
             found.unreadable.insert(id);
         }
-    })?;
-    Ok(found)
+    })
 }
 
-/// Enters the deliveries and returns those with an attempt under way. There may be a million, so they are not all in memory
-/// at once.
+/// There may be a million deliveries, so they are not all in memory at once.
 fn survey_deliveries(
     tables: &Snapshot,
-    board: &mut Board,
-) -> Result<Vec<(DeliveryId, StoredDelivery)>, SpoolError> {
-    let mut under_way = Vec::new();
-    tables.each_delivery(|id, delivery| {
+    slice: &Slice,
+    board: &Mutex<&mut Board>,
+    under_way: &mut Vec<(DeliveryId, StoredDelivery)>,
+) -> Result<(), SpoolError> {
+    let board = || board.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut some = Vec::with_capacity(AT_ONCE);
+    let flush = |some: &mut Vec<_>| {
+        let mut board = board();
+        some.drain(..).for_each(|(id, delivery)| enter(&mut board, id, &delivery));
+    };
+    tables.each_delivery_of(slice, |id, delivery| {
         match delivery {
             Ok(delivery) if is_under_way(&delivery) => under_way.push((id, delivery)),
-            Ok(delivery) => enter(board, id, &delivery),
+            Ok(delivery) => some.push((id, delivery)),
             Err(error) => {
                 tracing::error!(%error, "left alone");
-                board.damaged += 1;
+                board().damaged += 1;
             }
+        }
+        if some.len() >= AT_ONCE {
+            flush(&mut some);
         }
         ControlFlow::Continue(())
     })?;
-    Ok(under_way)
+    flush(&mut some);
+    Ok(())
 }
 
 const fn is_under_way(delivery: &StoredDelivery) -> bool {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use redb::{
-    Database, ReadOnlyTable, ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction,
+    Database, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
+    WriteTransaction,
 };
 
 use crate::model::{AttemptId, DecisionRecord, DeliveryId, MessageId, Outcome, ReportAction};
@@ -276,6 +277,22 @@ impl<'txn> Tables<'txn> {
     }
 }
 
+/// Identifiers of messages, as numbers, from one to another.
+pub(super) type Slice = std::ops::RangeInclusive<u128>;
+/// Messages from which on it is worth while to read in slices. Few in tests, so that all of them read so.
+const SLICED: u64 = if cfg!(test) { 4 } else { 4_096 };
+
+/// Cuts all numbers into `count` slices that divide what lies between `first` and `last` evenly; one if there is not enough.
+fn cut(first: u128, last: u128, count: u128) -> Vec<Slice> {
+    let step = last.saturating_sub(first) / count.max(1);
+    if step == 0 {
+        return vec![0..=u128::MAX];
+    }
+    let starts: Vec<_> = (1..count).map(|number| first + number * step).collect();
+    let ends = starts.iter().map(|start| start - 1).chain([u128::MAX]);
+    [0].iter().chain(&starts).zip(ends).map(|(start, end)| *start..=end).collect()
+}
+
 /// All tables as of one instant.
 pub(super) struct Snapshot {
     messages: ReadOnlyTable<Key16, Octets>,
@@ -317,12 +334,32 @@ impl Snapshot {
         Ok(self.content.get(&id.to_bytes())?.map(|value| value.value().to_vec()))
     }
 
+    /// All there can be of messages, in about so many slices with about as many in each, if they came at a steady rate. A
+    /// small spool is one slice.
+    pub(super) fn slices(&self, count: u128) -> Result<Vec<Slice>, SpoolError> {
+        let (first, last) = (self.messages.first()?, self.messages.last()?);
+        let (Some((first, _)), Some((last, _))) = (first, last) else { return Ok(vec![0..=u128::MAX]) };
+        let [first, last] = [first, last].map(|key| u128::from_be_bytes(*key.value()));
+        let count = if self.messages.len()? < SLICED { 1 } else { count };
+        Ok(cut(first, last, count))
+    }
+
     /// Calls `each` for every message, damaged ones included, oldest first.
     pub(super) fn each_message(
         &self,
+        each: impl FnMut(MessageId, Result<StoredMessage, SpoolError>),
+    ) -> Result<(), SpoolError> {
+        self.each_message_of(&(0..=u128::MAX), each)
+    }
+
+    /// The same for those of a slice.
+    pub(super) fn each_message_of(
+        &self,
+        slice: &Slice,
         mut each: impl FnMut(MessageId, Result<StoredMessage, SpoolError>),
     ) -> Result<(), SpoolError> {
-        for entry in self.messages.iter()? {
+        let [start, end] = [slice.start(), slice.end()].map(|bound| bound.to_be_bytes());
+        for entry in self.messages.range::<&[u8; 16]>(&start..=&end)? {
             let (key, value) = entry?;
             let id = MessageId::from_bytes(*key.value());
             each(id, decode_message(&self.vault, id, value.value()));
@@ -333,9 +370,22 @@ impl Snapshot {
     /// Calls `each` for every delivery, damaged ones included, oldest message first, until it says to stop.
     pub(super) fn each_delivery(
         &self,
+        each: impl FnMut(DeliveryId, Result<StoredDelivery, SpoolError>) -> std::ops::ControlFlow<()>,
+    ) -> Result<(), SpoolError> {
+        self.each_delivery_of(&(0..=u128::MAX), each)
+    }
+
+    /// The same for those of the messages of a slice.
+    pub(super) fn each_delivery_of(
+        &self,
+        slice: &Slice,
         mut each: impl FnMut(DeliveryId, Result<StoredDelivery, SpoolError>) -> std::ops::ControlFlow<()>,
     ) -> Result<(), SpoolError> {
-        for entry in self.deliveries.iter()? {
+        let bound = |message: &u128, route| {
+            delivery_key(DeliveryId { message: MessageId::from_bytes(message.to_be_bytes()), route })
+        };
+        let (start, end) = (bound(slice.start(), 0), bound(slice.end(), u16::MAX));
+        for entry in self.deliveries.range::<&[u8; 18]>(&start..=&end)? {
             let (key, value) = entry?;
             let id = delivery_of_key(key.value());
             if each(id, decode_delivery(&self.vault, id, value.value())).is_break() {
@@ -486,4 +536,29 @@ fn list_deliveries(
         found.push((id, decode_delivery(vault, id, value.value())?));
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_leave_nothing_out_and_have_nothing_twice() {
+        for (first, last, count, expected) in [
+            (0, 0, 256, 1),
+            (7, 9, 256, 1),
+            (1, 1_000, 4, 4),
+            (5, u128::MAX, 256, 256),
+            (1, 900, 1, 1),
+            (9, 5, 2, 1),
+        ] {
+            let slices = cut(first, last, count);
+            assert_eq!(slices.len(), expected, "{first} {last} {count}");
+            assert_eq!(
+                (slices.first().map(|slice| *slice.start()), slices.last().map(|slice| *slice.end())),
+                (Some(0), Some(u128::MAX))
+            );
+            assert!(slices.windows(2).all(|two| two[0].end() + 1 == *two[1].start()));
+        }
+    }
 }
