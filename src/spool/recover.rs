@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use redb::{Database, Durability, ReadableDatabase};
 
 use crate::model::{DeliveryId, MessageId};
-use crate::world::World;
+use crate::world::{Threads, World};
 
 use super::board::Board;
 use super::disk::Bodies;
@@ -41,7 +41,7 @@ pub(super) fn recover(
     let vault = Arc::new(prepare(database, keys)?);
     let tables = Snapshot::open(&database.begin_read()?, &vault)?;
     let mut board = Board::new(settings.retry, world.now());
-    let Survey { messages, under_way: mut broken } = survey(&tables, &mut board)?;
+    let Survey { messages, under_way: mut broken } = survey(&tables, &mut board, world.threads)?;
     board.restore(messages.count, messages.octets, messages.unreadable.len());
     // Without its message a delivery can neither be tried nor returned: it is left as it is, for whoever repairs it.
     for &id in &messages.unreadable {
@@ -102,7 +102,8 @@ impl Survey {
 
 /// Looks at every message and enters the deliveries. With a million of them that is a hundred thousand pages all over the
 /// file: one after the other each would wait for the disk, so many readers ask at once, each for one slice after the other.
-fn survey(tables: &Snapshot, board: &mut Board) -> Result<Survey, SpoolError> {
+fn survey(tables: &Snapshot, board: &mut Board, threads: Threads) -> Result<Survey, SpoolError> {
+    let readers = if threads == Threads::Apart { READERS } else { 1 };
     let slices = tables.slices(SLICES)?;
     let (next, board) = (AtomicUsize::new(0), Mutex::new(board));
     let read = || {
@@ -114,7 +115,7 @@ fn survey(tables: &Snapshot, board: &mut Board) -> Result<Survey, SpoolError> {
         Ok::<_, SpoolError>(found)
     };
     let all = std::thread::scope(|scope| {
-        let readers: Vec<_> = (0..READERS.min(slices.len())).map(|_| scope.spawn(read)).collect();
+        let readers: Vec<_> = (0..readers.min(slices.len())).map(|_| scope.spawn(read)).collect();
         let joined = readers.into_iter().map(|reader| {
             // What redb thinks of a damaged file is the caller's affair, in whichever thread it comes up.
             reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
