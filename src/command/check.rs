@@ -79,6 +79,10 @@ fn warnings(config: &Config, now: Timestamp) -> Vec<String> {
     if record.start > month {
         all.push(format!("node.startdate: the NTA record does not hold before {}", record.start));
     }
+    if config.spool.lacks_key() {
+        let (key, dir) = (&config.spool.key, config.spool.dir.display());
+        all.push(format!("spool.key_file: {key} is not there, and the spool in {dir} is sealed: the node will not start; put the key back"));
+    }
     all.extend(
         config.weakened().into_iter().map(|key| format!("{key} weakens protection; for test networks only")),
     );
@@ -254,6 +258,22 @@ mod tests {
         let text = describe(&config, &warnings(&config, now));
         let dir = bench.path().parent().unwrap().display().to_string();
         insta::assert_snapshot!("check", text.replace(&dir, "DIR"));
+    }
+
+    /// Proves: -SPOOL-020
+    #[test]
+    fn a_spool_without_its_key_is_warned_about() {
+        let bench = Bench::new();
+        let config = bench.parse(GOOD).unwrap();
+        let now = "2026-11-22T12:00:00Z".parse().unwrap();
+        let lacks =
+            || warnings(&config, now).join("\n").contains("the node will not start; put the key back");
+        assert!(!lacks(), "before the first start there is no key, and it will be made");
+        let spool = crate::spool::Spool::open(config.spool.clone(), crate::world::World::system()).unwrap();
+        drop(spool);
+        assert!(!lacks());
+        std::fs::remove_file(bench.path().parent().unwrap().join("state/spool.key")).unwrap();
+        assert!(lacks());
     }
 
     #[test]

@@ -304,6 +304,18 @@ fn a_good_file_is_understood() {
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
 }
 
+/// Proves: +SPOOL-015
+#[test]
+fn a_warning_that_comes_too_late_is_pointed_out() {
+    let bench = Bench::new();
+    let config = bench.parse(&GOOD.replace("recipients = 200", "return_seconds = 3600")).unwrap();
+    let [warning] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
+    assert!(
+        warning.contains("limits.warning_seconds (14400) is not below limits.return_seconds (3600)"),
+        "{warning}"
+    );
+}
+
 fn control_socket_of(bench: &Bench, text: &str) -> PathBuf {
     bench.write("sluis.toml", text);
     control_socket(&bench.path()).unwrap()

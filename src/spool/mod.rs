@@ -117,6 +117,14 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether there is a spool already that was sealed with keys, and the file they come from is not there: it will not open
+    /// (SPOOL-020).
+    #[must_use]
+    pub fn lacks_key(&self) -> bool {
+        let KeySource::File(key) = &self.key else { return false };
+        !key.exists() && self.dir.join(disk::DATABASE).exists() && !upgrade::is_due(&self.dir)
+    }
+
     /// The defaults, in `dir`.
     #[must_use]
     pub fn at(dir: impl Into<PathBuf>) -> Self {

@@ -254,6 +254,12 @@ impl Check<'_, '_> {
             (None, Some(state)) => self.path(state).join("spool"),
             (None, None) => PathBuf::from(STATE_DIR).join("spool"),
         };
+        if limits.warning_seconds >= limits.return_seconds {
+            self.warnings.push(format!(
+                "limits.warning_seconds ({}) is not below limits.return_seconds ({}): mail is returned before its sender is told that it is late",
+                limits.warning_seconds, limits.return_seconds
+            ));
+        }
         let octets = |limit: u64| usize::try_from(limit).unwrap_or(usize::MAX);
         spool::Settings {
             key: self.spool_key(&file.spool, &dir),

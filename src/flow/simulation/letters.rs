@@ -60,6 +60,17 @@ impl Letter {
     }
 }
 
+impl Letter {
+    /// The shortest letter there is.
+    pub(super) fn between(from: usize, to: usize) -> Self {
+        let (sender, recipient) = (format!("sender@{}", domain(from)), format!("reader@{}", domain(to)));
+        let content = format!(
+            "From: <{sender}>\r\nTo: <{recipient}>\r\nDate: Sun, 22 Nov 2026 12:00:00 +0000\r\n{MARK}0\r\n\r\nHello\r\n"
+        );
+        Self { number: 0, from, sender, recipients: vec![recipient], content: content.into_bytes() }
+    }
+}
+
 /// What arrived in an environment.
 pub(super) struct Arrived {
     /// The number in the first mark: of the letter, or of the letter that a report is about.

@@ -103,15 +103,15 @@ impl Clock for TimeOfDay {
 }
 
 /// Everything there is.
-struct Federation {
-    providers: Vec<Provider>,
+pub(super) struct Federation {
+    pub(super) providers: Vec<Provider>,
     /// When a machine that is down starts again.
     back: Vec<Option<Instant>>,
     net: Net,
     dns: TableDns,
     clock: Arc<TimeOfDay>,
     random: Arc<SeededRandom>,
-    mailboxes: Mailboxes,
+    pub(super) mailboxes: Mailboxes,
     terms: Terms,
 }
 
@@ -164,7 +164,7 @@ fn print(records: &[DecisionRecord], mailboxes: &[super::letters::Arrived]) -> D
 }
 
 impl Federation {
-    fn new(seed: u64, terms: Terms) -> Self {
+    pub(super) fn new(seed: u64, terms: Terms) -> Self {
         let random = SeededRandom::new(seed);
         // Neighbouring seeds must not be neighbouring sequences.
         let fork = || SeededRandom::new(random.next());
@@ -233,7 +233,7 @@ impl Federation {
         ))
     }
 
-    fn post(&self, letters: &Arc<Vec<Letter>>) -> JoinSet<(usize, Posted)> {
+    pub(super) fn post(&self, letters: &Arc<Vec<Letter>>) -> JoinSet<(usize, Posted)> {
         let platforms: Vec<_> = (0..PROVIDERS).map(|index| Arc::new(self.platform(index))).collect();
         let mut posts = JoinSet::new();
         for number in 0..letters.len() {

@@ -18,6 +18,7 @@ mod letters;
 mod life;
 mod network;
 mod provider;
+mod scenes;
 mod verdict;
 
 use std::sync::OnceLock;
@@ -58,6 +59,7 @@ struct Terms {
 }
 
 const STORM: Terms = Terms { storm: true, lie: None };
+const FAIR: Terms = Terms { storm: false, lie: None };
 
 /// The configurations of the providers, as an operator would write them, with keys that are the same in every run.
 fn providers() -> &'static [Config] {
@@ -127,9 +129,14 @@ fn write_key(bench: &Bench, provider: usize, name: &str) {
 
 /// Leads one life, on a thread and a clock of its own.
 fn lead(seed: u64, terms: Terms) -> Life {
+    lead_on(live(seed, terms))
+}
+
+/// On a clock that passes when nobody has anything to do.
+fn lead_on<T>(life: impl Future<Output = T>) -> T {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(live(seed, terms))
+    runtime.block_on(life)
 }
 
 /// Leads many, on as many threads as there are processors; the sum of them, or the first fault.
@@ -198,7 +205,7 @@ fn t36_nothing_acknowledged_is_lost_in_a_simulated_storm() {
 /// Without a storm nothing arrives twice, and nobody waits.
 #[test]
 fn in_fair_weather_every_letter_arrives_once() {
-    let total = lead_all(0..20, Terms { storm: false, lie: None });
+    let total = lead_all(0..20, FAIR);
     assert_eq!(total.faults, Vec::<String>::new());
     assert_eq!((total.copies, total.crashes, total.broken_wires), (0, 0, 0));
     assert!(total.delivered > 200, "{}", total.delivered);
