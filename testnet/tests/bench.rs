@@ -76,7 +76,10 @@ fn a_dead_peer_keeps_its_messages_and_the_others_get_theirs() {
 fn a_node_starts_with_all_that_it_acknowledged() {
     let report = report(&["start", "--json", "--messages", "300", "--rounds", "2", "--settle", "0"]);
     let kinds = report["kinds"].as_array().unwrap();
-    assert_eq!(kinds.iter().map(|kind| &kind["after"]).collect::<Vec<_>>(), ["a stop", "a kill"]);
+    assert_eq!(
+        kinds.iter().map(|kind| &kind["after"]).collect::<Vec<_>>(),
+        ["a stop", "a kill", "a stop, files cached"]
+    );
     for kind in kinds {
         assert_eq!(kind["queued"], 300);
         assert!(

@@ -1,8 +1,9 @@
 //! `testnet bench start`: how long a node takes to start with many messages in its queue, and how much memory.
 //!
-//! The queue is filled by submission, for a provider that hangs up on everybody. Then the node is ended and started, by
-//! turns in good order and by a kill, each time with nothing of its state in the system's cache, as after the machine's own
-//! start. The time runs until it tells its service manager `READY=1`.
+//! The queue is filled by submission, for a provider that hangs up on everybody. Then the node is ended and started: in good
+//! order and by a kill with nothing of its state in the system's cache, as after the machine's own start, and in good order
+//! with what the system then has of it in memory, as after an upgrade. The time runs until it tells its service manager
+//! `READY=1`.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -108,6 +109,20 @@ enum End {
     Kill,
 }
 
+/// What the system has of its files in memory when it starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cache {
+    Nothing,
+    AsItIs,
+}
+
+/// What is measured.
+const KINDS: [(End, Cache, &str); 3] = [
+    (End::Stop, Cache::Nothing, "a stop"),
+    (End::Kill, Cache::Nothing, "a kill"),
+    (End::Stop, Cache::AsItIs, "a stop, files cached"),
+];
+
 /// One start.
 struct Start {
     seconds: f64,
@@ -145,11 +160,11 @@ async fn measure(net: &mut Net, arguments: &Arguments, progress: &Progress) -> R
     let node = net.node_mut("a").ok_or_else(|| contradiction("there is no node".to_owned()))?;
     node.set_variable("NOTIFY_SOCKET", &socket.to_string_lossy());
     let mut kinds = Vec::new();
-    for (end, after) in [(End::Stop, "a stop"), (End::Kill, "a kill")] {
+    for (end, cache, after) in KINDS {
         let mut starts = Vec::new();
         for round in 1..=arguments.rounds {
             progress.say(&format!("start {round} of {} after {after}", arguments.rounds));
-            starts.push(start(node, end, &state, &ready, arguments.settle).await?);
+            starts.push(start(node, (end, cache), &state, &ready, arguments.settle).await?);
         }
         let queued = queued(node).await?;
         if queued != filled.acknowledged {
@@ -174,7 +189,7 @@ async fn measure(net: &mut Net, arguments: &Arguments, progress: &Progress) -> R
 /// Ends the node and starts it.
 async fn start(
     node: &mut NodeProcess,
-    end: End,
+    (end, cache): (End, Cache),
     state: &Path,
     ready: &UnixDatagram,
     settle: u64,
@@ -183,7 +198,9 @@ async fn start(
         End::Stop => drop(node.stop().await),
         End::Kill => node.kill().await,
     }
-    forget(state)?;
+    if cache == Cache::Nothing {
+        forget(state)?;
+    }
     // What the end of the one before said is none of this one's.
     let mut message = [0; 4_096];
     while ready.try_recv(&mut message).is_ok() {}
