@@ -17,11 +17,13 @@
 //! RFC 5322, 6532, 3464, 8098, 8601; 6376, 8301, 8463 (DKIM), 7208 (SPF), 9989 (DMARC). Our text: `spec/04-identity.md`,
 //! `spec/07-handoff.md`.
 
+mod canonical;
 mod fields;
 mod header;
 mod judge;
 mod results;
 
+pub use canonical::{BodyForm, BodyHasher, Form, relaxed_field};
 pub use fields::{
     AssuranceFacts, Field, GivenName, Proof, ReceivedFacts, ResultsFacts, WithProtocol,
     authentication_results, date, federation_assurance, received,
