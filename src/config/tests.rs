@@ -411,6 +411,7 @@ fn the_example_shows_the_true_defaults() {
         "mode = \"validate\"",
         "floor = ",
         "temporary = ",
+        "own_domain = ",
         "recipients = ",
         "dir = ",
         "return_seconds = ",

@@ -22,6 +22,7 @@ mod fields;
 mod header;
 mod judge;
 mod results;
+mod signing;
 
 pub use canonical::{BodyForm, BodyHasher, Form, relaxed_field};
 pub use fields::{
@@ -29,5 +30,9 @@ pub use fields::{
     authentication_results, date, federation_assurance, received,
 };
 pub use header::{HeaderFacts, HeaderFault, HeaderLimits, HeaderWatch, ReportKind};
-pub use judge::{Input, Judge, Judged};
+pub use judge::{Input, Judge, Judged, OwnDomain, OwnState, dmarc_enforces};
 pub use results::{DkimResult, DkimWord, DmarcWord, MessageResults, SpfIdentity, SpfResult, SpfWord};
+pub use signing::{
+    Content, RSA_BITS_MAX, RSA_BITS_MIN, SIGNED_FIELDS, Signable, Signer, SigningAlgorithm, SigningKey,
+    SigningKeyError, Unsigned,
+};
