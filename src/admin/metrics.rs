@@ -79,10 +79,13 @@ pub enum Alarm {
     SpoolBroken,
     /// A message was held because its content is damaged (SPOOL-013).
     DamagedContent,
+    /// Other providers would refuse mail of a domain of ours (SIGN-010).
+    OwnDomain,
 }
 
 impl Alarm {
-    const ALL: [Self; 4] = [Self::SharedKey, Self::RootKey, Self::SpoolBroken, Self::DamagedContent];
+    const ALL: [Self; 5] =
+        [Self::SharedKey, Self::RootKey, Self::SpoolBroken, Self::DamagedContent, Self::OwnDomain];
 
     const fn as_str(self) -> &'static str {
         match self {
@@ -90,6 +93,7 @@ impl Alarm {
             Self::RootKey => "root_key",
             Self::SpoolBroken => "spool_broken",
             Self::DamagedContent => "damaged_content",
+            Self::OwnDomain => "own_domain",
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::discovery::tlsa::{Matching, Selector, Tlsa, Usage};
 use crate::discovery::{Discovery, LookUp, OwnerName, TlsaSet, Trace, Txt};
 use crate::model::{Digest, DomainName};
 use crate::transport::tls::{Certificate, KeyMaterial};
+use crate::trust::dmarc_enforces;
 
 /// One record to publish.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,7 +33,7 @@ pub struct Record {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Type {
-    /// The NTA record, and SPF.
+    /// The NTA record, SPF, DKIM and DMARC.
     Txt,
     /// A key.
     Tlsa,
@@ -150,6 +151,7 @@ pub fn records(config: &Config) -> Vec<Record> {
         let purpose = "SPF: the nodes may send for this domain; merge it with the record you have".to_owned();
         all.push(Record { name: domain.to_string(), rtype: Type::Txt, data: quoted(&spf(config)), purpose });
     }
+    all.extend(signing_records(config));
     for domain in &config.node.domains {
         all.extend(config.record.ntamx.iter().map(|(preference, host)| {
             Record {
@@ -163,6 +165,54 @@ pub fn records(config: &Config) -> Vec<Record> {
         }));
     }
     all
+}
+
+/// The record of each DKIM key at each of its domains, and a DMARC record for each domain that has one (SIGN-006).
+fn signing_records(config: &Config) -> Vec<Record> {
+    let mut all = Vec::new();
+    for key in &config.dkim {
+        let does = if key.sign { "signs" } else { "does not sign (`sign = false`)" };
+        let purpose = format!("DKIM: the {} key of selector {}, which {does}", key.key, key.selector);
+        all.extend(key.domains.iter().map(|domain| Record {
+            name: key_name(&key.selector, domain),
+            rtype: Type::Txt,
+            data: strings(&key.key.record()),
+            purpose: purpose.clone(),
+        }));
+    }
+    let signed = |domain: &&DomainName| config.dkim.iter().any(|key| key.domains.contains(domain));
+    all.extend(config.node.domains.iter().filter(signed).map(|domain| Record {
+        name: format!("_dmarc.{domain}"),
+        rtype: Type::Txt,
+        data: quoted("v=DMARC1; p=reject"),
+        purpose: "DMARC: what others do with mail that is forged in the name of the domain; p=quarantine will do".to_owned(),
+    }));
+    all
+}
+
+fn key_name(selector: &str, domain: &DomainName) -> String {
+    format!("{selector}._domainkey.{domain}")
+}
+
+/// The records of DKIM keys that begin to sign and are not visible yet: nobody could verify what they sign (SIGN-007).
+pub async fn unpublished_signers(config: &Config, old: &Config, dns: &dyn Dns) -> Vec<(Record, Live)> {
+    let signs = |config: &Config, record: &Record| {
+        let mut signing = config.dkim.iter().filter(|key| key.sign);
+        signing.any(|key| {
+            let mut names = key.domains.iter().map(|domain| key_name(&key.selector, domain));
+            names.any(|name| name == record.name) && strings(&key.key.record()) == record.data
+        })
+    };
+    let mut missing = Vec::new();
+    for record in signing_records(config) {
+        if signs(config, &record) && !signs(old, &record) {
+            let live = signer_live(config, &record, dns).await;
+            if live.differs() {
+                missing.push((record, live));
+            }
+        }
+    }
+    missing
 }
 
 /// The TLSA records of each key, as server and as client of `name`.
@@ -197,6 +247,8 @@ pub async fn compare(config: &Config, dns: &dyn Dns) -> Vec<(Record, Live)> {
         let live = match record.rtype {
             Type::Mx => continue,
             Type::Tlsa => key_live(config, &record, dns).await,
+            Type::Txt if record.data.starts_with("\"v=DKIM1") => signer_live(config, &record, dns).await,
+            Type::Txt if record.data.starts_with("\"v=DMARC1") => dmarc_live(&record, dns).await,
             Type::Txt if record.data.contains("v=spf1") => spf_live(config, &record, dns).await,
             Type::Txt => nta_live(&record, dns).await,
         };
@@ -305,6 +357,33 @@ async fn spf_live(config: &Config, record: &Record, dns: &dyn Dns) -> Live {
     Live::Different { seen: records }
 }
 
+async fn signer_live(config: &Config, record: &Record, dns: &dyn Dns) -> Live {
+    let key = config.dkim.iter().find(|key| {
+        strings(&key.key.record()) == record.data
+            && key.domains.iter().any(|domain| key_name(&key.selector, domain) == record.name)
+    });
+    match texts(record, dns).await {
+        Err(live) => live,
+        Ok(texts) => match texts.as_slice() {
+            [one] if key.is_some_and(|key| key.key.is_published_by(one.as_bytes())) => Live::Published,
+            _ => Live::Different { seen: texts },
+        },
+    }
+}
+
+async fn dmarc_live(record: &Record, dns: &dyn Dns) -> Live {
+    let texts = match texts(record, dns).await {
+        Ok(texts) => texts,
+        Err(live) => return live,
+    };
+    let policies: Vec<bool> = texts.iter().filter_map(|text| dmarc_enforces(text.as_bytes())).collect();
+    match policies.as_slice() {
+        [] => Live::Missing,
+        [true] => Live::Published,
+        _ => Live::Different { seen: texts },
+    }
+}
+
 async fn texts(record: &Record, dns: &dyn Dns) -> Result<Vec<String>, Live> {
     let name =
         record.name.parse().map_err(|_| Live::Unknown { trouble: "the name is too long".to_owned() })?;
@@ -324,6 +403,13 @@ fn seen<T>(answer: Seen<T>) -> Result<T, Live> {
 fn spf(config: &Config) -> String {
     let hosts: Vec<String> = config.record.ntamx.iter().map(|(_, host)| format!("a:{host}")).collect();
     format!("v=spf1 {} -all", hosts.join(" "))
+}
+
+/// The character-strings of a text that may be longer than one: 255 octets each (RFC 1035 section 3.3.14).
+fn strings(text: &str) -> String {
+    let pieces: Vec<String> =
+        text.as_bytes().chunks(255).map(|piece| quoted(&String::from_utf8_lossy(piece))).collect();
+    pieces.join(" ")
 }
 
 /// A character-string of a zone file. The texts here are printable ASCII.

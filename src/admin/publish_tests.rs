@@ -45,7 +45,8 @@ impl Zone {
                 self.tlsa.insert(record.name.clone(), Seen::Secure(set));
             }
             Type::Txt => {
-                let text = record.data.trim_matches('"').as_bytes().to_vec();
+                // The character-strings of a long text become one.
+                let text = record.data.trim_matches('"').replace("\" \"", "").into_bytes();
                 let entry = self.txt.entry(record.name.clone()).or_insert_with(|| Seen::Secure(Vec::new()));
                 if let Seen::Secure(all) = entry {
                     all.push(Txt::new(vec![text]));
@@ -209,4 +210,65 @@ async fn what_needs_a_restart_is_said() {
     assert_eq!(done.changed, ["limits: the new value is in force"]);
     let same = judge(&old, &old, &Zone::default()).await.unwrap();
     assert_eq!((same.changed.len(), same.needs_restart.len()), (0, 0));
+}
+
+/// Two keys of one domain, of which the second does not sign; and the RSA key is too long for one character-string.
+fn with_signers(bench: &Bench, second_signs: bool) -> Config {
+    let rsa = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048);
+    let path = bench.path().with_file_name("rsa.pem");
+    if !path.exists() {
+        bench.write("rsa.pem", &rsa.unwrap().serialize_pem());
+        bench.write("ed.pem", &rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().serialize_pem());
+    }
+    let key = |selector: &str, sign: bool| {
+        format!(
+            "[[dkim]]\ndomains = [\"a.example\"]\nselector = \"{selector}\"\nkey = \"{selector}.pem\"\nsign = {sign}\n"
+        )
+    };
+    bench.parse(&[GOOD, &key("ed", true), &key("rsa", second_signs)].concat()).unwrap()
+}
+
+/// Proves: +SIGN-006 -SIGN-006
+#[tokio::test]
+async fn keys_that_sign_mail_are_printed_and_compared_by_what_they_mean() {
+    let bench = Bench::new();
+    let config = with_signers(&bench, false);
+    let all = records(&config);
+    let names: Vec<&str> = all.iter().map(|record| record.name.as_str()).collect();
+    for name in ["ed._domainkey.a.example", "rsa._domainkey.a.example", "_dmarc.a.example"] {
+        assert_eq!(names.iter().filter(|found| **found == name).count(), 1, "{name}");
+    }
+    assert!(!names.contains(&"_dmarc.hospital.example"));
+    let rsa = all.iter().find(|record| record.name.starts_with("rsa.")).unwrap();
+    assert!(rsa.data.split("\" \"").all(|string| string.len() <= 257) && rsa.data.contains("\" \""), "{rsa}");
+
+    let zone = Zone::complete(&config);
+    assert!(states(&config, &zone).await.iter().all(|(_, live)| *live == Live::Published));
+    for (name, text, state) in [
+        ("ed._domainkey.a.example", "v=DKIM1; k=ed25519; p=AAAA", "different"),
+        ("_dmarc.a.example", "v=DMARC1; p=none", "different"),
+        ("_dmarc.a.example", "v=DMARC1; p=quarantine; rua=mailto:x@a.example", "published"),
+        ("_dmarc.a.example", "something", "missing"),
+    ] {
+        let mut zone = Zone::complete(&config);
+        zone.txt.insert(name.into(), Seen::Secure(vec![Txt::new(vec![text.as_bytes().to_vec()])]));
+        let found = states(&config, &zone).await;
+        let live = &found.iter().find(|(found, _)| found == name).unwrap().1;
+        assert_eq!(serde_json::to_value(live).unwrap()["state"], state, "{name} {text}");
+    }
+}
+
+/// Proves: +SIGN-007 -SIGN-007
+#[tokio::test]
+async fn a_key_begins_to_sign_only_when_it_can_be_seen() {
+    let bench = Bench::new();
+    let (old, new) = (with_signers(&bench, false), with_signers(&bench, true));
+    // In use already, or only published: nobody is asked.
+    assert!(judge(&old, &old, &Zone::default()).await.is_ok());
+    assert!(judge(&new, &old, &Zone::default()).await.is_ok());
+    let refusal = judge(&old, &new, &Zone::default()).await.unwrap_err();
+    assert_eq!(refusal.problems.len(), 1);
+    assert!(refusal.problems[0].contains("rsa._domainkey.a.example. IN TXT \"v=DKIM1; k=rsa;"), "{refusal}");
+    let done = judge(&old, &new, &Zone::complete(&new)).await.unwrap();
+    assert_eq!(done.changed, ["dkim: the new value is in force"]);
 }

@@ -1,17 +1,19 @@
 //! What a new configuration changes, and whether it may.
 
 use super::operations::{ReloadRefusal, Reloaded};
-use super::publish::{Dns, Live, unpublished};
+use super::publish::{Dns, Live, unpublished, unpublished_signers};
 use crate::config::Config;
 
 /// Judges `new` against the configuration in force. The caller puts it in force, whole, when this says yes (OPS-005).
 ///
 /// # Errors
-/// A key of which the TLSA records are not visible; each problem names the record to publish (OPS-006). The caller has
+/// A key of which the TLSA records are not visible, or that begins to sign mail and is not; each problem names the record to
+/// publish (OPS-006, SIGN-007). The caller has
 /// made `dns` forget its cache, so that a record published a minute ago is seen.
 pub async fn judge(old: &Config, new: &Config, dns: &dyn Dns) -> Result<Reloaded, ReloadRefusal> {
-    let problems: Vec<String> = unpublished(new, &old.keys, dns)
-        .await
+    let mut missing = unpublished(new, &old.keys, dns).await;
+    missing.extend(unpublished_signers(new, old, dns).await);
+    let problems: Vec<String> = missing
         .into_iter()
         .map(|(record, live)| {
             format!(
@@ -69,11 +71,15 @@ fn changed(old: &Config, new: &Config) -> Vec<String> {
     let clients = |config: &Config| {
         format!(
             "{:?}",
-            config.submission.as_ref().map(|submission| (&submission.clients, submission.temporary))
+            config
+                .submission
+                .as_ref()
+                .map(|submission| { (&submission.clients, submission.temporary, submission.own_domain) })
         )
     };
     let differences = [
         ("keys", keys(old) != keys(new)),
+        ("dkim", old.dkim != new.dkim),
         ("node.domains", old.node.domains != new.node.domains),
         ("node.postmaster", old.node.postmaster != new.node.postmaster),
         ("the NTA record to publish", old.record != new.record),

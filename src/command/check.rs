@@ -35,6 +35,15 @@ pub(super) fn check(path: &Path) -> Result<Report, Failure> {
             })
         })
         .collect();
+    let dkim: Vec<_> = config
+        .dkim
+        .iter()
+        .map(|key| {
+            json!({
+                "selector": key.selector, "domains": key.domains, "kind": key.key.to_string(), "signs": key.sign,
+            })
+        })
+        .collect();
     let peers: Vec<_> = config
         .federation
         .peers
@@ -51,6 +60,7 @@ pub(super) fn check(path: &Path) -> Result<Report, Failure> {
         "record": config.record.to_string(),
         "trust": trust(&config),
         "keys": keys,
+        "dkim": dkim,
         "floor": config.federation.floor,
         "peers": peers,
         "weakened": config.weakened(),
@@ -104,6 +114,12 @@ fn describe(config: &Config, warnings: &[String]) -> String {
         let text =
             format!("{} for {}, until {}", certificate.key(), names.join(", "), certificate.not_after());
         rows.push(vec!["key".to_owned(), text]);
+    }
+    for key in &config.dkim {
+        let domains: Vec<&str> = key.domains.iter().map(|domain| domain.as_str()).collect();
+        let does = if key.sign { "signs" } else { "is published and does not sign" };
+        let text = format!("{} at {} of {}, {does}", key.key, key.selector, domains.join(", "));
+        rows.push(vec!["dkim".to_owned(), text]);
     }
     let listen: Vec<String> = config.federation.listen.iter().map(ToString::to_string).collect();
     rows.push(vec![

@@ -12,6 +12,7 @@ use crate::discovery::{AddressRule, DiscoverySettings};
 use crate::model::{Address, Digest, DomainName, IdentityRule, Level};
 use crate::spool;
 use crate::transport::tls::{Authorities, KeyMaterial, Pins};
+use crate::trust::SigningKey;
 
 /// A configuration that may run.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub struct Config {
     pub key_files: Vec<KeyFiles>,
     /// The border with other providers.
     pub federation: Federation,
+    /// The keys that sign mail, in the order of the file.
+    pub dkim: Vec<DkimKey>,
     /// Mail from our own platform; `None`: only the control socket submits.
     pub submission: Option<Submission>,
     /// Where mail for our own domains goes.
@@ -66,6 +69,21 @@ impl Config {
         keys
     }
 
+    /// Selector and key of each signature that mail of `domain` gets.
+    pub fn signers<'c>(
+        &'c self,
+        domain: &'c DomainName,
+    ) -> impl Iterator<Item = (&'c str, &'c SigningKey)> + 'c {
+        let signs = move |key: &&DkimKey| key.sign && key.domains.contains(domain);
+        self.dkim.iter().filter(signs).map(|key| (key.selector.as_str(), &key.key))
+    }
+
+    /// What happens to mail of a domain of ours that other providers would not believe (SIGN-011).
+    #[must_use]
+    pub fn own_domain(&self) -> OwnDomainRule {
+        self.submission.as_ref().map_or(OwnDomainRule::Warn, |submission| submission.own_domain)
+    }
+
     /// The port on which other providers' nodes listen.
     #[must_use]
     pub fn peer_port(&self) -> u16 {
@@ -75,6 +93,21 @@ impl Config {
 
 /// The port of SMTP between providers (RFC 5321 section 4.5.4.2).
 pub const SMTP_PORT: u16 = 25;
+
+/// A key that signs mail, or is published to do so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DkimKey {
+    /// Domains it signs for, all of them ours; at least one.
+    pub domains: Vec<DomainName>,
+    /// Its name below each of them.
+    pub selector: String,
+    /// The key.
+    pub key: SigningKey,
+    /// The file it was read from.
+    pub file: PathBuf,
+    /// Whether it signs; otherwise it is only published, before or after.
+    pub sign: bool,
+}
 
 /// Who this node is.
 #[derive(Debug, Clone)]
@@ -163,6 +196,8 @@ pub struct Submission {
     pub listen: Vec<SocketAddr>,
     /// What happens to recipients whose domain cannot be judged right now (SUBM-004).
     pub temporary: Temporary,
+    /// What happens to mail of a domain that other providers would not believe (SIGN-011).
+    pub own_domain: OwnDomainRule,
     /// Who may submit; at least one.
     pub clients: Vec<Client>,
 }
@@ -174,6 +209,15 @@ pub enum Temporary {
     Refuse,
     /// The message is accepted and waits in the spool.
     Queue,
+}
+
+/// Mail of a domain of ours that other providers would not believe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnDomainRule {
+    /// It is sent; the operator is told.
+    Warn,
+    /// It is refused at submission.
+    Refuse,
 }
 
 /// Who may submit.

@@ -25,6 +25,8 @@ pub struct File {
     pub tls: Tls,
     /// `[federation]`
     pub federation: Federation,
+    /// `[[dkim]]`
+    pub dkim: Vec<Spanned<Dkim>>,
     /// `[submission]`
     pub submission: Option<Submission>,
     /// `[environment]`
@@ -141,6 +143,20 @@ pub struct Peer {
     pub ca: Text,
 }
 
+/// `[[dkim]]`: a key that signs mail.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dkim {
+    /// Domains it signs for.
+    pub domains: Texts,
+    /// Name of the key below each domain.
+    pub selector: Text,
+    /// PEM file with the private key.
+    pub key: Text,
+    /// Whether it signs, or is only published.
+    pub sign: Option<bool>,
+}
+
 /// `[submission]`: mail from our own platform.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -149,6 +165,8 @@ pub struct Submission {
     pub listen: Texts,
     /// `refuse` or `queue`: recipients whose domain cannot be judged right now.
     pub temporary: Text,
+    /// `warn` or `refuse`: mail of a domain that other providers would not believe.
+    pub own_domain: Text,
     /// `[[submission.client]]`
     pub client: Vec<Spanned<Client>>,
 }

@@ -423,6 +423,7 @@ fn the_example_shows_the_true_defaults() {
         "mode = \"validate\"",
         "floor = ",
         "temporary = ",
+        "own_domain = ",
         "recipients = ",
         "dir = ",
         "return_seconds = ",

@@ -213,7 +213,7 @@ impl Content for Receiving {
     async fn finish(self: Box<Self>) -> Result<Reply, Reply> {
         let Self { node, knock, envelope, sender, helo, mut ledger, intake } = *self;
         let ended = async {
-            let Complete { draft, header, kept } = intake.finish().await?;
+            let Complete { draft, header, kept, .. } = intake.finish().await?;
             let content = kept.as_deref().unwrap_or_default();
             let message = Message {
                 node: &node,
@@ -399,6 +399,7 @@ impl Message<'_> {
             names: names.to_vec(),
             address: Some(self.knock.ip()),
             handoff_fields: vec![results.into_pair(), assurance.into_pair()],
+            outbound_fields: Vec::new(),
         }
     }
 }

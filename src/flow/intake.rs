@@ -8,7 +8,8 @@ use crate::model::{AttemptId, DomainName, Envelope};
 use crate::spool::{Accepted, Draft, SpoolError};
 use crate::transport::smtp::Reply;
 use crate::trust::{
-    GivenName, HeaderFacts, HeaderFault, HeaderLimits, HeaderWatch, ReceivedFacts, WithProtocol, received,
+    Content, GivenName, HeaderFacts, HeaderFault, HeaderLimits, HeaderWatch, ReceivedFacts, Signable,
+    WithProtocol, received,
 };
 
 /// Whether the content must also stand in memory, because the message itself has to prove its sender.
@@ -27,6 +28,8 @@ pub(super) struct Intake {
     kept: Option<Vec<u8>>,
     /// The header section, held back until it is known whether it lacks something of ours.
     held: Option<Vec<u8>>,
+    /// For a signature, where one may be made.
+    signable: Option<Signable>,
     by: DomainName,
 }
 
@@ -35,6 +38,8 @@ pub(super) struct Complete {
     pub(super) draft: Draft,
     pub(super) header: HeaderFacts,
     pub(super) kept: Option<Vec<u8>>,
+    /// What a signature is made of, where one may be made.
+    pub(super) signable: Option<Content>,
 }
 
 impl Intake {
@@ -72,14 +77,17 @@ impl Intake {
             watch,
             kept,
             held: None,
+            signable: None,
             by: live.config.node.name.clone(),
         }
     }
 
     /// Has a message without `Message-ID:` given one, so that whoever gets it twice can see that (SUBM-005). Once, here: all
     /// attempts carry the same.
+    ///
+    /// What is completed here is ours to sign, and what signatures need is gathered too.
     pub(super) fn completing(self) -> Self {
-        Self { held: Some(Vec::new()), ..self }
+        Self { held: Some(Vec::new()), signable: Some(Signable::default()), ..self }
     }
 
     /// The next octets.
@@ -87,6 +95,9 @@ impl Intake {
         self.watch.push(octets)?;
         if let Some(kept) = &mut self.kept {
             kept.extend_from_slice(octets);
+        }
+        if let Some(signable) = &mut self.signable {
+            signable.push(octets);
         }
         let Some(mut held) = self.held.take() else { return Ok(self.draft.write(octets).await?) };
         held.extend_from_slice(octets);
@@ -103,6 +114,9 @@ impl Intake {
         if message_ids == 0 {
             let field = format!("Message-ID: <{}@{}>\r\n", self.draft.message(), self.by);
             self.draft.add_prefix(field.as_bytes());
+            if let Some(signable) = &mut self.signable {
+                signable.put_on_top(field.as_bytes());
+            }
         }
         Ok(self.draft.write(held).await?)
     }
@@ -115,7 +129,8 @@ impl Intake {
         if let Some(held) = held {
             self.release(&held, header.message_ids).await?;
         }
-        Ok(Complete { header, draft: self.draft, kept: self.kept })
+        let signable = self.signable.map(Signable::finish);
+        Ok(Complete { header, draft: self.draft, kept: self.kept, signable })
     }
 }
 

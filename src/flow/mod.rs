@@ -41,6 +41,7 @@ mod reload;
 mod report;
 mod road;
 mod shares;
+mod signing;
 #[cfg(test)]
 mod simulation;
 mod standing;

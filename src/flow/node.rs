@@ -15,6 +15,7 @@ use super::budget::Budgets;
 use super::inbound::PeerGate;
 use super::keywatch::KeyWatch;
 use super::road::Roads;
+use super::signing::OwnDomains;
 use super::submission::SubmissionGate;
 use super::{assemble, worker};
 use crate::admin::Observer;
@@ -85,6 +86,7 @@ pub(super) struct Live {
     pub(super) roads: Roads,
     pub(super) environment: Environment,
     pub(super) fallback: Option<Environment>,
+    pub(super) own_domains: OwnDomains,
     pub(super) since: Timestamp,
 }
 
@@ -253,6 +255,7 @@ impl Live {
             None => None,
         };
         let policy = Arc::clone(&roads.policy);
-        Ok(Self { config, policy, roads, environment, fallback, since: world.now() })
+        let own_domains = OwnDomains::new(&config);
+        Ok(Self { config, policy, roads, environment, fallback, own_domains, since: world.now() })
     }
 }

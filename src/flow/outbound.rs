@@ -6,9 +6,10 @@ use super::disposition::{Ends, disposition};
 use super::node::Node;
 use super::refusal::Refusal;
 use super::road::Reached;
+use super::signing::Sent;
 use crate::model::{ContentLeft, DecisionRecord, Direction, DomainName, Reason, ReportAction};
 use crate::policy::Outbound;
-use crate::spool::{Attempt, Fate, Note, SpoolError};
+use crate::spool::{Attempt, Fate, Note, Origin, SpoolError};
 use crate::transport::smtp::dialogue::{Content, RecipientReply, Reports, Settled, Transfer, TransferError};
 
 /// One attempt to deliver, from its intent (on disk already) to its end.
@@ -31,6 +32,12 @@ fn begin(attempt: &Attempt) -> DecisionRecord {
     record.digest = Some(attempt.content().digest);
     record.size = Some(attempt.content().size);
     record.sender = Some(attempt.envelope().sender.to_string());
+    // Of what our own platform gave us, the record of its submission says so.
+    if attempt.origin() == Origin::Own && attempt.arrival().outbound_fields.is_empty() {
+        record
+            .warnings
+            .push("this report is not signed: no DKIM key signs for its domain (SIGN-001)".to_owned());
+    }
     record
 }
 
@@ -81,9 +88,15 @@ async fn offer(
     record: &mut DecisionRecord,
 ) -> Result<Result<Transfer, TransferError>, Refusal> {
     let Reached { mut session, key, entry } = reached;
-    let mut reader = node.inner.spool.content(attempt.message()).await?;
-    let content = Content { reader: &mut reader, size: attempt.content().size };
+    let stored = node.inner.spool.content(attempt.message()).await?;
+    let mut sent = Sent::new(&attempt.arrival().outbound_fields, stored, attempt.content().size);
+    let size = sent.size;
+    let content = Content { reader: &mut sent, size };
     let outcome = session.send(&attempt.pending_envelope(), content).await;
+    // Signatures are part of what was sent, so the other provider's record of it has this digest too (SIGN-005).
+    if let Some(digest) = sent.digest() {
+        (record.digest, record.size) = (Some(digest), Some(size));
+    }
     record.hosts[entry] = session.facts().clone();
     node.live().roads.pool.keep(key, session).await;
     Ok(outcome)

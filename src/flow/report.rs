@@ -110,10 +110,15 @@ impl Node {
             Err(SpoolError::Damaged(_)) => Box::new(tokio::io::empty()),
             Err(error) => return Err(error),
         };
-        let envelope = write(&report, original, about.size, &mut draft).await?;
-        let routes = vec![(self.route_home(envelope.recipients[0].address.domain()), vec![0])];
-        let arrival =
-            Arrival { domain: Some(live.config.node.postmaster.domain().clone()), ..Arrival::default() };
+        let (envelope, content) = write(&report, original, about.size, &mut draft).await?;
+        let route = self.route_home(envelope.recipients[0].address.domain());
+        let domain = live.config.node.postmaster.domain();
+        let outbound_fields = match route {
+            Route::Federation(_) => self.signatures(domain, &content).0,
+            Route::Environment | Route::Fallback => Vec::new(),
+        };
+        let arrival = Arrival { domain: Some(domain.clone()), outbound_fields, ..Arrival::default() };
+        let routes = vec![(route, vec![0])];
         let message = NewMessage { envelope, routes, arrival, origin: Origin::Own, record: None };
         Ok(Some(Written { draft, message, facts }))
     }

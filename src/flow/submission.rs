@@ -1,7 +1,7 @@
 //! Mail from our own environment: is it a client of ours, is the sender one of its domains, does each recipient's
 //! provider take part, is it on disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use async_trait::async_trait;
@@ -10,7 +10,7 @@ use super::intake::{Complete, Intake, Keep, accepted_reply};
 use super::ledger::Ledger;
 use super::node::Node;
 use super::refusal::Refusal;
-use crate::config::{Client, Temporary};
+use crate::config::{Client, OwnDomainRule, Temporary};
 use crate::discovery::{Finding, Trace};
 use crate::handoff::accept::{client_of, may_send_as};
 use crate::model::{
@@ -67,6 +67,8 @@ pub(super) struct Order {
     client: Client,
     envelope: Envelope,
     routes: BTreeMap<Route, Vec<usize>>,
+    /// Our own domains that were looked at.
+    looked_at: BTreeSet<DomainName>,
 }
 
 #[async_trait]
@@ -133,7 +135,8 @@ impl Gate for SubmissionGate {
 
 impl Order {
     pub(super) fn new(client: Client, envelope: Envelope) -> Self {
-        Self { client, envelope: Envelope { recipients: Vec::new(), ..envelope }, routes: BTreeMap::new() }
+        let envelope = Envelope { recipients: Vec::new(), ..envelope };
+        Self { client, envelope, routes: BTreeMap::new(), looked_at: BTreeSet::new() }
     }
 
     pub(super) const fn envelope(&self) -> &Envelope {
@@ -163,9 +166,36 @@ impl Order {
         ledger: &mut Ledger,
     ) -> Result<(), Refusal> {
         let route = self.route(node, recipient.address.domain(), ledger).await?;
+        if let (Route::Federation(_), Some(sender)) = (&route, self.envelope.sender.address()) {
+            let domain = sender.domain().clone();
+            self.look_at(node, &domain, ledger).await?;
+        }
         let index = self.envelope.recipients.len();
         self.envelope.recipients.push(recipient.clone());
         self.routes.entry(route).or_default().push(index);
+        Ok(())
+    }
+
+    /// Whether the other provider will believe mail of this domain of ours; by the setting that refuses, or is a warning in
+    /// the record (SIGN-010, SIGN-011).
+    async fn look_at(
+        &mut self,
+        node: &Node,
+        domain: &DomainName,
+        ledger: &mut Ledger,
+    ) -> Result<(), Refusal> {
+        if self.looked_at.contains(domain) {
+            return Ok(());
+        }
+        let defects = node.own_domain_defects(domain, &mut ledger.record).await;
+        if !defects.is_empty() {
+            let detail = format!("other providers may refuse mail of {domain}: {}", defects.join("; "));
+            match node.live().config.own_domain() {
+                OwnDomainRule::Refuse => return Err(Refusal::new(Reason::OwnDomainDefect, detail)),
+                OwnDomainRule::Warn => ledger.record.warnings.push(format!("{detail} (SIGN-010)")),
+            }
+        }
+        self.looked_at.insert(domain.clone());
         Ok(())
     }
 
@@ -199,18 +229,27 @@ impl Order {
 
     /// Does the content agree with who may send; then stores it.
     pub(super) async fn accept(
-        &self,
+        mut self,
         node: &Node,
         complete: Complete,
         ledger: &mut Ledger,
     ) -> Result<Accepted, Refusal> {
-        let Complete { draft, header, .. } = complete;
+        let Complete { draft, header, signable, .. } = complete;
         if self.envelope.sender == ReversePath::Null && header.report.is_none() {
             return Err(Refusal::new(Reason::NullSenderNotReport, "the null sender, and no report"));
         }
         self.may_send_as(&header.from_domain)?;
         if let Some(sender) = &header.sender {
             self.may_send_as(sender.domain())?;
+        }
+        let mut outbound_fields = Vec::new();
+        if self.routes.keys().any(|route| matches!(route, Route::Federation(_))) {
+            self.look_at(node, &header.from_domain, ledger).await?;
+            if let Some(content) = &signable {
+                let (fields, warnings) = node.signatures(&header.from_domain, content);
+                outbound_fields = fields;
+                ledger.record.warnings.extend(warnings);
+            }
         }
         let record = &mut ledger.record;
         record.digest = Some(draft.received_digest());
@@ -220,7 +259,7 @@ impl Order {
         let message = NewMessage {
             envelope: self.envelope.clone(),
             routes: self.routes.clone().into_iter().collect(),
-            arrival: Arrival { domain: Some(header.from_domain), ..Arrival::default() },
+            arrival: Arrival { domain: Some(header.from_domain), outbound_fields, ..Arrival::default() },
             origin: Origin::Submission,
             record: Some(ledger.accept()),
         };

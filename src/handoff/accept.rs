@@ -32,7 +32,7 @@ pub fn may_send_as(client: &Client, domain: &DomainName) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::config::Temporary;
+    use crate::config::{OwnDomainRule, Temporary};
 
     fn client(addresses: &[&str], pins: &[&[u8]]) -> Client {
         Client {
@@ -59,8 +59,12 @@ mod tests {
             (client(&["10.0.0.0/24"], &[b"key"]), outside, key, false),
             (client(&[], &[]), inside, key, false),
         ] {
-            let submission =
-                Submission { listen: Vec::new(), temporary: Temporary::Refuse, clients: vec![entry.clone()] };
+            let submission = Submission {
+                listen: Vec::new(),
+                temporary: Temporary::Refuse,
+                own_domain: OwnDomainRule::Warn,
+                clients: vec![entry.clone()],
+            };
             assert_eq!(
                 client_of(&submission, address, shown).is_some(),
                 known,

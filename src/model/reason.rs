@@ -185,6 +185,8 @@ reasons! {
     RecipientUnknown = "recipient_unknown",
     /// The client may not submit mail of this sender domain.
     SenderNotAllowed = "sender_not_allowed",
+    /// Other providers would refuse mail of the sender's domain, which is ours.
+    OwnDomainDefect = "own_domain_defect",
     /// The client sent more than its budget.
     OverBudget = "over_budget",
     /// The spool is full.

@@ -167,6 +167,7 @@ pub const fn consequence(reason: Reason) -> Consequence {
         Reason::RelayDenied
         | Reason::RecipientUnknown
         | Reason::SenderNotAllowed
+        | Reason::OwnDomainDefect
         | Reason::OverBudget
         | Reason::SpoolFull
         | Reason::LocalFault
@@ -291,6 +292,7 @@ const fn own_house(reason: Reason) -> Consequence {
             row("SMTP-018", "5.1.1", Acts::Sender).out(Outbound::Return).reply(550, "5.1.1")
         }
         Reason::SenderNotAllowed => row("SUBM-002", "5.7.1", Acts::Sender).reply(550, "5.7.1"),
+        Reason::OwnDomainDefect => row("SIGN-011", "5.7.26", Acts::Operator).reply(550, "5.7.26"),
         Reason::OverBudget => row("LIM-003", "4.7.0", Acts::Peer).reply(451, "4.7.0"),
         Reason::SpoolFull => row("SPOOL-004", "4.3.1", Acts::Operator).reply(452, "4.3.1"),
         Reason::LocalFault => {

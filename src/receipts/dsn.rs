@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 pub use crate::model::ReportAction as Action;
 use crate::model::{Address, BodyType, DomainName, Envelope, MessageId, Reason, Recipient, Ret, ReversePath};
 use crate::spool::{Draft, SpoolError};
+use crate::trust::{Content, Signable};
 
 mod text;
 
@@ -82,7 +83,7 @@ pub fn wanted(envelope: &Envelope, recipient: &Recipient, action: Action) -> boo
     asked && envelope.sender.address().is_some()
 }
 
-/// Writes the report into `draft` and returns its envelope. `original` is the content of the message it is about.
+/// Writes the report into `draft` and returns its envelope, and what a signature is made of. `original` is the content of the message it is about.
 ///
 /// # Errors
 /// [`SpoolError`] of the draft, or [`SpoolError::Misuse`] when there is nobody to tell.
@@ -91,7 +92,7 @@ pub async fn write<R>(
     original: R,
     original_size: u64,
     draft: &mut Draft,
-) -> Result<Envelope, SpoolError>
+) -> Result<(Envelope, Content), SpoolError>
 where
     R: AsyncRead + Unpin,
 {
@@ -110,10 +111,12 @@ where
         || (quote == Quote::Message && report.envelope.body == BodyType::EightBitMime);
     let shape = Shape { quote, eight_bit, international: report.envelope.smtputf8 };
     let frame = Frame::new(report, draft.message(), &to, shape);
-    draft.write(frame.head.as_bytes()).await?;
-    draft.write(&quoted).await?;
-    draft.write(frame.tail.as_bytes()).await?;
-    Ok(Envelope {
+    let mut signable = Signable::default();
+    for part in [frame.head.as_bytes(), &quoted, frame.tail.as_bytes()] {
+        signable.push(part);
+        draft.write(part).await?;
+    }
+    let envelope = Envelope {
         sender: ReversePath::Null,
         // RFC 3461 section 6.1: a report asks for no reports.
         recipients: vec![Recipient { address: to, notify: Some(crate::model::Notify::NEVER), orcpt: None }],
@@ -121,7 +124,8 @@ where
         smtputf8: report.envelope.smtputf8,
         ret: None,
         envid: None,
-    })
+    };
+    Ok((envelope, signable.finish()))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

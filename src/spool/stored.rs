@@ -100,6 +100,10 @@ pub struct Arrival {
     pub address: Option<std::net::IpAddr>,
     /// Name and value of each field to put on top at hand-off, in that order, made when the message was judged.
     pub handoff_fields: Vec<(String, String)>,
+    /// Name and value of each field to put on top when it goes to another provider, in that order: signatures over the content
+    /// as it is stored.
+    #[serde(default)]
+    pub outbound_fields: Vec<(String, String)>,
 }
 
 /// Where content is.

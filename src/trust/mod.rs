@@ -17,15 +17,22 @@
 //! RFC 5322, 6532, 3464, 8098, 8601; 6376, 8301, 8463 (DKIM), 7208 (SPF), 9989 (DMARC). Our text: `spec/04-identity.md`,
 //! `spec/07-handoff.md`.
 
+mod canonical;
 mod fields;
 mod header;
 mod judge;
 mod results;
+mod signing;
 
+pub use canonical::{BodyForm, BodyHasher, Form, relaxed_field};
 pub use fields::{
     AssuranceFacts, Field, GivenName, Proof, ReceivedFacts, ResultsFacts, WithProtocol,
     authentication_results, date, federation_assurance, received,
 };
 pub use header::{HeaderFacts, HeaderFault, HeaderLimits, HeaderWatch, ReportKind};
-pub use judge::{Input, Judge, Judged};
+pub use judge::{Input, Judge, Judged, OwnDomain, OwnState, dmarc_enforces};
 pub use results::{DkimResult, DkimWord, DmarcWord, MessageResults, SpfIdentity, SpfResult, SpfWord};
+pub use signing::{
+    Content, RSA_BITS_MAX, RSA_BITS_MIN, SIGNED_FIELDS, Signable, Signer, SigningAlgorithm, SigningKey,
+    SigningKeyError, Unsigned,
+};

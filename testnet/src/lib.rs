@@ -3,12 +3,13 @@
 //! This crate knows the node only from outside: no path dependency, and verdicts computed a second time from the spec.
 //!
 //! In the order in which a run needs them: [`topology`] (what there is, and what is expected), [`loopback`]
-//! (addresses), [`pki`] (keys), [`dns`] (records, signed), [`sink`] (the recipients' environment), [`net`] (all of it
+//! (addresses), [`pki`] and [`dkim`] (keys), [`dns`] (records, signed), [`sink`] (the recipients' environment), [`net`] (all of it
 //! running), [`letters`] (real mail to send through it); [`crash`] harms what runs.
 #![forbid(unsafe_code)]
 
 pub mod clock;
 pub mod crash;
+pub mod dkim;
 pub mod dns;
 pub mod foreign;
 pub mod letters;

@@ -50,6 +50,9 @@ pub enum PkiError {
     /// Not a certificate.
     #[error("this is not a certificate: {0}")]
     NotACertificate(String),
+    /// A key that signs mail can't be made.
+    #[error("a key that signs mail can't be made")]
+    SigningKey,
     /// A file can't be written.
     #[error("writing {path}: {source}", path = path.display())]
     Write {
@@ -432,7 +435,7 @@ pub fn tlsa_rdata(
     Ok(rdata)
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     use base64::Engine as _;
     let body = base64::engine::general_purpose::STANDARD.encode(der);
     let mut text = format!("-----BEGIN {label}-----\n");
@@ -445,7 +448,7 @@ fn pem(label: &str, der: &[u8]) -> String {
 }
 
 /// Creates the file anew, so that an existing one's wider mode does not stay.
-fn write_file(path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
+pub(crate) fn write_file(path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
     let write = || {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -99,6 +99,7 @@ pub(super) const fn of(reason: Reason) -> Advice {
         | Reason::TooManyChunks
         | Reason::MailLoop
         | Reason::SenderNotAllowed
+        | Reason::OwnDomainDefect
         | Reason::OverBudget
         | Reason::OperatorReturned
         | Reason::AttemptUnknown => advice(

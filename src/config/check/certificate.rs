@@ -153,7 +153,7 @@ impl Check<'_, '_> {
         self.wrong(text, name, format!("{}: {error}", file.display()), advice);
     }
 
-    fn warn_if_public(&mut self, path: &Path) {
+    pub(super) fn warn_if_public(&mut self, path: &Path) {
         use std::os::unix::fs::PermissionsExt;
         let others = std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o007 != 0);
         if others {

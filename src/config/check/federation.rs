@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::values::Check;
 use crate::config::checked::{
-    Client, Federation, Identity, Network, Node, Peer, Scope, Submission, Temporary,
+    Client, Federation, Identity, Network, Node, OwnDomainRule, Peer, Scope, Submission, Temporary,
 };
 use crate::config::file;
 use crate::model::{Digest, DomainName, IdentityRule, Level};
@@ -232,6 +232,8 @@ impl Check<'_, '_> {
         );
         let words = [("refuse", Temporary::Refuse), ("queue", Temporary::Queue)];
         let temporary = self.word(&written.temporary, "submission.temporary", &words, Temporary::Refuse);
+        let words = [("warn", OwnDomainRule::Warn), ("refuse", OwnDomainRule::Refuse)];
+        let own_domain = self.word(&written.own_domain, "submission.own_domain", &words, OwnDomainRule::Warn);
         if written.client.is_empty() && !self.problems.mentions("submission.client") {
             let advice =
                 "add [[submission.client]]; without one nobody may submit, and open relays do not exist here";
@@ -250,6 +252,7 @@ impl Check<'_, '_> {
         Some(Submission {
             listen: listen?,
             temporary: temporary?,
+            own_domain: own_domain?,
             clients: clients.into_iter().collect::<Option<_>>()?,
         })
     }

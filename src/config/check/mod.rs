@@ -3,6 +3,7 @@
 //! A section gives `None` only after it has reported why.
 
 mod certificate;
+mod dkim;
 mod federation;
 mod handoff;
 mod node;
@@ -36,6 +37,7 @@ pub(super) fn check(
     let ntamx = check.ntamx(&file.federation, node.as_ref());
     let record = check.record(&file.node, ntamx);
     let federation = check.federation(&file.federation, node.as_ref());
+    let dkim = check.dkim(&file.dkim, node.as_ref());
     let submission = match &file.submission {
         Some(written) => check.submission(written, node.as_ref()).map(Some),
         None => Some(None),
@@ -63,6 +65,7 @@ pub(super) fn check(
         keys,
         key_files,
         federation: federation?,
+        dkim: dkim?,
         submission: submission?,
         environment: environment?,
         fallback: fallback?,

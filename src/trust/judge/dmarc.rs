@@ -36,7 +36,7 @@ pub(super) enum Aligned {
 type Record = (DomainName, Dmarc);
 
 /// Why a walk gives no records.
-enum Stop {
+pub(super) enum Stop {
     Temporary(String),
     Permanent(String),
 }
@@ -80,6 +80,18 @@ pub(super) async fn check(names: &mut dyn Names, from: &DomainName, dkim: &[Dkim
         }
     };
     Outcome { word, detail, aligned }
+}
+
+/// What the record that applies to a domain asks for; `None` without one.
+pub(super) async fn policy_of(names: &mut dyn Names, from: &DomainName) -> Result<Option<Policy>, Stop> {
+    let walk = walk(names, from).await?;
+    let org = organizational(&walk, from);
+    let record = policy(&walk, from, &org);
+    Ok(record.map(|(name, record)| match record.sp {
+        Policy::Unspecified => record.p,
+        below if name != from => below,
+        _ => record.p,
+    }))
 }
 
 /// Alignment where no record says how strict it is; only to name the check that failed.
@@ -158,7 +170,7 @@ async fn record_at(names: &mut dyn Names, domain: &DomainName) -> Result<Option<
 }
 
 /// Whether a TXT record is a DMARC record: `v=DMARC1` first (RFC 9989 section 4.7).
-fn is_dmarc(record: &[u8]) -> bool {
+pub(super) fn is_dmarc(record: &[u8]) -> bool {
     let first = record.split(|octet| *octet == b';').next().unwrap_or_default();
     let mut sides = first.splitn(2, |octet| *octet == b'=').map(<[u8]>::trim_ascii);
     sides.next() == Some(b"v") && sides.next() == Some(b"DMARC1")

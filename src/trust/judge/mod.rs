@@ -6,6 +6,7 @@
 mod dkim;
 mod dmarc;
 mod names;
+mod own;
 mod spf;
 
 #[cfg(test)]
@@ -31,6 +32,7 @@ use super::fields::GivenName;
 use super::results::{DkimResult, DmarcWord, MessageResults, SpfIdentity, SpfResult, SpfWord};
 use dmarc::Aligned;
 use names::{Asked, Names};
+pub use own::{OwnDomain, OwnState, dmarc_enforces};
 
 /// All look-ups of one judgement. The client waits for the reply to its final dot, for which it gives us ten minutes
 /// (RFC 5321 section 4.5.3.2.6).

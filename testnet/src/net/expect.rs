@@ -1,7 +1,8 @@
 //! What the environment got, compared with what was sent.
 
 /// The fields that a node may put on top (`spec/07-handoff.md`), in lower case.
-const ADDED: [&str; 4] = ["received", "authentication-results", "federation-assurance", "return-path"];
+const ADDED: [&str; 5] =
+    ["received", "authentication-results", "federation-assurance", "return-path", "dkim-signature"];
 
 /// The fields on top of `got` that were not in `sent`, as `(name, unfolded value)`.
 ///

@@ -14,7 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::NetError;
-use crate::pki::PemFiles;
+use crate::pki::{PemFiles, PkiError};
 use crate::sink::Listen;
 use crate::topology::{IdentityRule, Level, Placed, Plan};
 
@@ -56,7 +56,10 @@ impl NodeProcess {
     ) -> Result<Self, NetError> {
         let keys = placed.certificate.write(home, "node").map_err(NetError::machine("writing keys"))?;
         let submission = SocketAddr::new(placed.private, SUBMISSION_PORT);
-        let text = configuration(plan, placed, home, anchor, environment, &keys);
+        let signing = placed.signing.iter().map(|key| Ok((key.selector, key.write(home)?)));
+        let signing: Vec<_> =
+            signing.collect::<Result<_, PkiError>>().map_err(NetError::machine("writing keys"))?;
+        let text = configuration(plan, placed, home, anchor, environment, &keys, &signing);
         let config = home.join("sluis.toml");
         std::fs::write(&config, text).map_err(NetError::machine("writing the configuration"))?;
         let log = home.join("log");
@@ -385,6 +388,7 @@ fn configuration(
     anchor: &Path,
     environment: &Listen,
     keys: &PemFiles,
+    signing: &[(&str, PathBuf)],
 ) -> String {
     let provider = &placed.provider;
     let port = plan.topology.smtp_port;
@@ -433,6 +437,11 @@ floor = "{floor}"
     );
     if provider.identity == IdentityRule::Pinned {
         toml.push_str(&pins(plan, placed));
+    }
+    for (selector, key) in signing {
+        // Writing to a String does not fail.
+        let _ =
+            write!(toml, "[[dkim]]\ndomains = {domains}\nselector = \"{selector}\"\nkey = {}\n\n", file(key));
     }
     // Writing to a String does not fail.
     let _ = write!(
@@ -520,7 +529,9 @@ mod tests {
         let home = Path::new("/home of \"a\"/\t");
         let keys = PemFiles { chain: home.join("chain"), key: home.join("key") };
         let environment = Listen::Unix(home.join("lmtp.sock"));
-        let text = configuration(&plan, &plan.providers[0], home, &home.join("root.ds"), &environment, &keys);
+        let signing = [("s", home.join("s.pem"))];
+        let provider = &plan.providers[0];
+        let text = configuration(&plan, provider, home, &home.join("root.ds"), &environment, &keys, &signing);
         text.parse().unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 

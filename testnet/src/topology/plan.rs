@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
 
-use super::{Association, NtaRecord, Provider, ServerManner, Topology};
+use super::{Association, NtaRecord, PlayedBy, Provider, ServerManner, Topology};
+use crate::dkim::SigningKey;
 use crate::dns::Tree;
 use crate::loopback::Prefix;
 use crate::pki::{Ca, CertSpec, Identity, Matching, PkiError, Selector, Usage, Validity, tlsa_rdata};
@@ -48,6 +49,8 @@ pub struct Placed {
     pub private: IpAddr,
     /// Its key, with a certificate for all its hosts.
     pub certificate: Identity,
+    /// The keys that its node signs mail with; none unless a node plays it.
+    pub signing: Vec<SigningKey>,
 }
 
 impl Plan {
@@ -63,11 +66,16 @@ impl Plan {
             let hosts =
                 (base..).zip(&provider.hosts).map(|(host, name)| (name.clone(), prefix.address(host)));
             let certificate = certificate(provider, now)?;
+            let signing = match provider.played_by {
+                PlayedBy::Node => SigningKey::both()?,
+                PlayedBy::Testnet | PlayedBy::Nobody => Vec::new(),
+            };
             providers.push(Placed {
                 provider: provider.clone(),
                 hosts: hosts.collect(),
                 private: prefix.address(base + ADDRESSES - 1),
                 certificate,
+                signing,
             });
         }
         Ok(Self { topology, dns: SocketAddr::new(prefix.address(DNS_HOST), DNS_PORT), providers, now })
@@ -78,7 +86,8 @@ impl Plan {
         [topology.smtp_port, DNS_PORT]
     }
 
-    /// The DNS tree: a zone per domain with NTA record, MX, addresses, TLSA records, SPF; and the faults.
+    /// The DNS tree: a zone per domain with NTA record, MX, addresses, TLSA records, SPF, DKIM and DMARC; and the
+    /// faults.
     ///
     /// # Errors
     /// Never for certificates made here.
@@ -104,6 +113,14 @@ impl Plan {
             for (preference, (host, address)) in (1_u16..).map(|n| n * 10).zip(&placed.hosts) {
                 tree.mx(domain, preference, host);
                 spf.push_str(&format!(" ip4:{address}"));
+            }
+            if provider.played_by == PlayedBy::Node {
+                // On loopback the system chooses the address that a connection comes from.
+                spf.push_str(" ip4:127.0.0.1");
+                tree.txt(&format!("_dmarc.{domain}"), "v=DMARC1; p=reject");
+            }
+            for key in &placed.signing {
+                tree.txt(&key.name(domain), &key.record);
             }
             tree.txt(domain, &format!("{spf} -all"));
         }

@@ -9,5 +9,6 @@ mod complete;
 mod dns;
 mod house;
 mod outbound;
+mod signing;
 mod support;
 mod trust;

@@ -1,0 +1,99 @@
+//! Rows of what leaves: the signatures, and a domain of our own that other providers would not believe.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use testnet::dns::RrType;
+use testnet::net::Net;
+use testnet::sink::Stored;
+use tokio::time::timeout;
+
+use super::support::{GOOD, Row, Who, assert_row, configure, nodes, plain, provider, submit, with};
+
+const DMARC: &str = "_dmarc.a.nl";
+
+/// What the environment of `b` got of `sender`.
+async fn arrived(net: &Net, from: &str) -> String {
+    let sink = net.provider("b").unwrap().sink().unwrap();
+    let sent = |stored: &&Stored| stored.sender == from;
+    let waiting = sink.wait_until(|messages| messages.iter().any(|stored| sent(&stored)));
+    let messages = timeout(Duration::from_secs(60), waiting).await.unwrap();
+    String::from_utf8(messages.iter().find(sent).unwrap().content().unwrap()).unwrap()
+}
+
+/// The record of a message in this direction, as its operator sees it.
+async fn record(net: &Net, node: &str, id: &str, direction: &str) -> Value {
+    let shown = net.node(node).unwrap().ask(&["spool", "show", id]).await.unwrap();
+    let records = shown["records"].as_array().unwrap();
+    records.iter().find(|record| record["direction"] == direction).unwrap().clone()
+}
+
+/// Proves: +SIGN-010 +SIGN-011 -SIGN-011
+#[test]
+fn a_domain_that_others_would_not_believe_sends_nothing_if_so_set() {
+    with(&nodes("", ""), async |net| {
+        let refusing =
+            |text: String| text.replace("[submission]\n", "[submission]\nown_domain = \"refuse\"\n");
+        configure(net, "a", refusing).await;
+        net.dns
+            .update(|tree| {
+                tree.remove(DMARC, RrType::Txt);
+            })
+            .unwrap();
+        configure(net, "a", |text| text).await;
+        assert_row(net, Who::Platform, &Row::new("own_domain_defect", "RCPT", plain())).await;
+        let alarms = net.node("a").unwrap().printed();
+        assert!(alarms.contains("OwnDomain") && alarms.contains("it has no DMARC record"), "{alarms}");
+
+        net.dns
+            .update(|tree| {
+                tree.txt(DMARC, "v=DMARC1; p=reject");
+            })
+            .unwrap();
+        configure(net, "a", |text| text).await;
+        submit(net, "a", "alice@a.nl", GOOD, plain().as_bytes()).await;
+        arrived(net, "alice@a.nl").await;
+    });
+}
+
+/// Where only a warning is set, the message goes, and its record says what is wrong.
+/// Proves: +SIGN-009 -SIGN-009 -SIGN-010
+#[test]
+fn without_a_key_a_message_goes_unsigned_and_its_record_says_so_once() {
+    with(&nodes("", ""), async |net| {
+        configure(net, "a", |text| text.replace("[[dkim]]", "[[dkim]]\nsign = false")).await;
+        let id = submit(net, "a", "alice@a.nl", GOOD, plain().as_bytes()).await;
+        let got = arrived(net, "alice@a.nl").await;
+        assert!(!got.to_lowercase().contains("dkim-signature:"), "{got}");
+        let record = record(net, "a", &id, "submission").await;
+        let warnings = record["warnings"].to_string();
+        assert_eq!(warnings.matches("no DKIM key signs for it").count(), 1, "{record}");
+    });
+}
+
+/// The other provider's own judgement, by its own reading of DNS: both signatures pass.
+/// Proves: +SIGN-001 +SIGN-005 -SIGN-005
+#[test]
+fn a_signed_message_proves_its_sender_at_the_lower_level() {
+    let a = provider("a", &["a.nl"], "client_tlsa = \"none\"");
+    let b = provider("b", &["b.nl"], "floor = \"nta7516\"");
+    with(&format!("about = \"A node whose key nobody can see.\"\n{a}{b}"), async |net| {
+        // A floor below is needed of both: who shows no key gets no confirmation either.
+        configure(net, "a", |text| text.replace("floor = \"mutual\"", "floor = \"nta7516\"")).await;
+        let id = submit(net, "a", "alice@a.nl", GOOD, plain().as_bytes()).await;
+        let record = net.node("a").unwrap().outbound_record(&id).await.unwrap();
+        assert_eq!(record["outcome"], "delivered", "{record}");
+        let got = arrived(net, "alice@a.nl").await;
+        assert_eq!(got.matches("DKIM-Signature: v=1; a=").count(), 2, "{got}");
+        let results = got.replace("\r\n ", " ");
+        assert_eq!(results.matches("dkim=pass header.d=a.nl").count(), 2, "{got}");
+        // What was sent and what was received is one thing, and other than what was submitted.
+        let size = record["size"].as_u64().unwrap();
+        assert!(size > plain().len() as u64 + 1000, "{record}");
+        let line = net.node("b").unwrap().ended_attempt("inbound", "accepted", 0).await.unwrap();
+        let theirs = self::record(net, "b", line["message_id"].as_str().unwrap(), "inbound").await;
+        assert_eq!((&theirs["digest"], &theirs["size"]), (&record["digest"], &record["size"]));
+        let ours = self::record(net, "a", &id, "submission").await;
+        assert_ne!(ours["digest"], record["digest"]);
+    });
+}
