@@ -100,6 +100,10 @@ pub struct Arrival {
     pub address: Option<std::net::IpAddr>,
     /// Name and value of each field to put on top at hand-off, in that order, made when the message was judged.
     pub handoff_fields: Vec<(String, String)>,
+    /// Whether NTA headers are to be removed at hand-off, because the message did not prove itself (HAND-009). Absent in
+    /// what was stored before there was such a rule.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remove_nta: bool,
 }
 
 /// Where content is.

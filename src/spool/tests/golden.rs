@@ -119,6 +119,7 @@ async fn write_store(to: &Path) {
         names: vec!["nta.b.nl".parse().unwrap()],
         address: Some([127, 0, 0, 1].into()),
         handoff_fields: vec![("Federation-Assurance".into(), "mutual".into())],
+        remove_nta: false,
     };
     let received = NewMessage {
         envelope: envelope("piet@b.nl", &["jan@a.nl"]),
