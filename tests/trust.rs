@@ -15,7 +15,7 @@ use sluis::discovery::{
     AddressRule, Anchors, CacheSettings, Discovery, DiscoverySettings, DnsSettings, Trust,
 };
 use sluis::model::{Reason, ReversePath};
-use sluis::trust::{GivenName, HeaderLimits, HeaderWatch, Input, Judge, Judged};
+use sluis::trust::{Effort, Evidence, GivenName, HeaderLimits, HeaderWatch, Input, Judge, Judged};
 use sluis::world::{ManualClock, SeededRandom, World};
 use testnet::dns::{DnsServer, Fault, RrType, Tree, Trouble};
 
@@ -87,7 +87,8 @@ impl Lab {
                 helo: &GivenName::read("out.spf.nl"),
                 mail_from: &ReversePath::from("jan@a.nl".to_owned()),
                 from_domain: &facts.from_domain,
-                content: content.as_bytes(),
+                evidence: &Evidence::of(content.as_bytes()),
+                effort: Effort::Deciding,
                 host: &"nta.b.nl".parse().unwrap(),
             })
             .await

@@ -74,6 +74,7 @@ pub(super) fn attempt(record: &DecisionRecord, redactor: &Redactor) {
         sender = record.sender.as_deref().map(|sender| redactor.address(sender).into_owned()),
         recipients = (!recipients.is_empty()).then(|| recipients.join(", ")),
         left_hosts = left(&record.hosts),
+        nta_headers = nta_headers(record),
         detail = record.detail.as_deref().map(|detail| redactor.text(detail)),
         report = record.report.as_ref().map(|report| tracing::field::display(report.message)),
         weakened = (!record.policy.weakened.is_empty()).then(|| record.policy.weakened.join(" ")),
@@ -123,6 +124,13 @@ pub(super) const fn direction(direction: Direction) -> &'static str {
         Direction::Inbound => "inbound",
         Direction::Handoff => "handoff",
     }
+}
+
+/// Names of what looks like an NTA header (JUDGE-009); the value of the configured one stays in the record.
+fn nta_headers(record: &DecisionRecord) -> Option<String> {
+    let noted = &record.trust.as_ref()?.nta_headers;
+    let names: Vec<&str> = noted.iter().filter_map(|note| note.split(':').next()).collect();
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 /// The word of an outcome, as in the record.

@@ -1,5 +1,7 @@
 //! What is counted, in the text format of OpenMetrics.
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -13,7 +15,11 @@ use prometheus_client::registry::Registry;
 use super::log::{direction, word};
 use crate::model::{DecisionRecord, Level, Reason};
 
-/// The counters of a node. Their labels have few values, all of them ours: no domain, address or reply of anybody.
+/// Field names that look like an NTA header and are counted by themselves; the others are one. Names come from strangers.
+const NTA_NAMES_MAX: usize = 16;
+
+/// The counters of a node. Their labels have few values, all of them ours (but for the names of [`NTA_NAMES_MAX`] header
+/// fields): no domain, address or reply of anybody.
 pub struct Metrics {
     registry: Registry,
     attempts: Family<AttemptLabels, Counter>,
@@ -28,6 +34,9 @@ pub struct Metrics {
     resting: Gauge,
     reloads: Family<ResultLabel, Counter>,
     reported: Family<ActionLabel, Counter>,
+    nta_headers: Family<FieldLabel, Counter>,
+    /// The names that have a counter of their own.
+    nta_names: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -66,6 +75,11 @@ struct StateLabel {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ResultLabel {
     result: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct FieldLabel {
+    field: String,
 }
 
 /// Something an operator should look at although no message failed.
@@ -168,6 +182,8 @@ impl Metrics {
             resting: Gauge::default(),
             reloads: Family::default(),
             reported: Family::default(),
+            nta_headers: Family::default(),
+            nta_names: Mutex::default(),
         };
         for alarm in Alarm::ALL {
             metrics.alarms.get_or_create(&AlarmLabel { alarm: alarm.as_str() }).inc_by(0);
@@ -210,6 +226,11 @@ impl Metrics {
             "Recipients of whom a sender was told, by what was said",
             self.reported.clone(),
         );
+        registry.register(
+            "nta_headers",
+            "Messages of other providers with a header that looks like the NTA header, by its name",
+            self.nta_headers.clone(),
+        );
     }
 
     /// Counts a finished attempt.
@@ -234,7 +255,23 @@ impl Metrics {
                 self.unconfirmed.inc();
             }
         }
+        for noted in record.trust.iter().flat_map(|trust| &trust.nta_headers) {
+            let name = noted.split(':').next().unwrap_or_default();
+            let field = self.nta_label(name);
+            self.nta_headers.get_or_create(&FieldLabel { field }).inc();
+        }
         self.report(record);
+    }
+
+    /// The label under which a field of this name is counted (JUDGE-009).
+    fn nta_label(&self, name: &str) -> String {
+        let plain = name.bytes().all(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_'));
+        let mut names = self.nta_names.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if plain && (names.contains(name) || names.len() < NTA_NAMES_MAX) {
+            names.insert(name.to_owned());
+            return name.to_owned();
+        }
+        "other".to_owned()
     }
 
     /// Counts what a sender was told.
@@ -307,6 +344,25 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::model::{AttemptId, Direction, MessageId, Outcome, ReportFacts, ReportedRecipient};
+
+    /// Proves: +JUDGE-009 -JUDGE-009
+    #[test]
+    fn nta_headers_are_counted_by_few_names() {
+        let metrics = Metrics::new();
+        let started = "2026-11-22T12:00:00Z".parse().unwrap();
+        let mut record = DecisionRecord::begin(AttemptId::from_parts(1, 2), Direction::Inbound, started);
+        for n in 0..40 {
+            let nta_headers = vec![format!("nta-{n}"), "x-nta: value".to_owned(), "nta\"}".to_owned()];
+            record.trust = Some(crate::model::TrustFacts { nta_headers, ..Default::default() });
+            metrics.attempt(&record);
+        }
+        let text = metrics.text(SpoolGauges::default());
+        let lines: Vec<_> =
+            text.lines().filter(|line| line.starts_with("sluis_nta_headers_total{")).collect();
+        assert_eq!(lines.len(), NTA_NAMES_MAX + 1, "{lines:?}");
+        assert!(lines.contains(&"sluis_nta_headers_total{field=\"x-nta\"} 40"), "{lines:?}");
+        assert!(lines.contains(&"sluis_nta_headers_total{field=\"other\"} 65"), "{lines:?}");
+    }
 
     /// Proves: +OPS-008 -OPS-008
     #[test]

@@ -43,6 +43,8 @@ pub struct Config {
     pub spool: spool::Settings,
     /// The limits in force.
     pub limits: Limits,
+    /// The NTA header.
+    pub nta_header: NtaHeader,
     /// Logging.
     pub log: Log,
     /// The control socket.
@@ -386,6 +388,29 @@ pub enum LogAddresses {
     Pseudonymous,
     /// As they are.
     Clear,
+}
+
+/// The NTA header, of which no public text gives name or value (JUDGE-009).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NtaHeader {
+    /// Its name; `None`: nobody has said it.
+    pub name: Option<String>,
+    /// The value of outgoing ones, with `{domain}`, `{provider}` and `{node}` in it. Checked, and not written yet.
+    pub value: Option<String>,
+    /// What is done about it in mail of other providers.
+    pub inbound: NtaInbound,
+}
+
+/// What is done about the NTA header in mail of other providers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum NtaInbound {
+    /// It is not looked for.
+    Off,
+    /// What looks like it is noted and counted.
+    #[default]
+    Observe,
+    /// Besides, mail without it is refused.
+    Enforce,
 }
 
 /// The control socket.

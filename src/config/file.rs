@@ -37,6 +37,8 @@ pub struct File {
     pub spool: Spool,
     /// `[limits]`: keys of `limits::TABLE`.
     pub limits: BTreeMap<Spanned<String>, Spanned<i64>>,
+    /// `[nta_header]`
+    pub nta_header: NtaHeader,
     /// `[log]`
     pub log: Log,
     /// `[control]`
@@ -45,6 +47,18 @@ pub struct File {
     pub admin: Admin,
     /// `[lab]`
     pub lab: Option<Spanned<Lab>>,
+}
+
+/// `[nta_header]`: a header that strict receivers are said to check.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NtaHeader {
+    /// Field name.
+    pub name: Text,
+    /// Value of outgoing ones, with places in braces.
+    pub value: Text,
+    /// `off`, `observe` or `enforce`.
+    pub inbound: Text,
 }
 
 /// `[node]`: who this node is.

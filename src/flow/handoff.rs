@@ -4,11 +4,12 @@ use super::breaker::Post;
 use super::disposition::Ends;
 use super::node::Node;
 use super::refusal::Refusal;
-use crate::handoff::deliver::headers::rewrite;
+use crate::handoff::deliver::headers::{Removal, rewrite};
 use crate::handoff::deliver::{Environment, Handover, Outgoing, Reports, Verdict};
 use crate::model::{DecisionRecord, Direction, HostFacts, Reason, ReportAction};
 use crate::spool::{Attempt, Fate, Note, SpoolError};
 use crate::transport::smtp::dialogue::Step;
+use crate::trust::NtaNames;
 
 /// One attempt to hand a message off, from its intent (on disk already) to its end.
 ///
@@ -52,11 +53,14 @@ async fn go(
     let live = node.live();
     let content = node.inner.spool.content(attempt.message()).await?;
     let fields = &attempt.arrival().handoff_fields;
-    let rewritten = rewrite(content, attempt.content().size, &live.config.node.name, fields)
+    let nta = NtaNames::new(live.config.nta_header.name.as_deref());
+    let removal =
+        Removal { authserv_id: &live.config.node.name, nta: attempt.arrival().remove_nta.then_some(&nta) };
+    let rewritten = rewrite(content, attempt.content().size, removal, fields)
         .await
         .map_err(|error| Refusal::new(Reason::LocalFault, error.to_string()))?;
     if rewritten.removed > 0 {
-        record.warnings.push(format!("{} fields that imitate our verdicts were removed", rewritten.removed));
+        record.warnings.push(format!("{} fields that imitate verdicts were removed", rewritten.removed));
     }
     record.size = Some(rewritten.size);
     let envelope = attempt.pending_envelope();

@@ -11,19 +11,19 @@ use super::ledger::Ledger;
 use super::node::Node;
 use super::refusal::Refusal;
 use super::standing::{Allowed, judge_domain};
-use crate::config::Recipients;
+use crate::config::{NtaInbound, Recipients};
 use crate::handoff::deliver::RecipientKnown;
 use crate::model::{
     Address, AttemptId, Direction, DomainName, Envelope, Level, Reason, Recipient, ReversePath,
 };
-use crate::policy::Client;
+use crate::policy::{Case, Client, Identity, PEER_SIGNATURE, PeerSignature, Record, Ruling, ruling};
 use crate::spool::{Arrival, Arrived, Draft, Imprint, NewMessage, Origin, Repeated, Route};
 use crate::transport::smtp::Reply;
 use crate::transport::smtp::command::Mail;
 use crate::transport::smtp::server::{Content, Gate, SecuredSession};
 use crate::trust::{
-    AssuranceFacts, GivenName, HeaderFacts, Input, MessageResults, Proof, ResultsFacts,
-    authentication_results, federation_assurance,
+    AssuranceFacts, Effort, Evidence, GivenName, HeaderFacts, Input, MessageResults, NtaNames, Proof,
+    ResultsFacts, authentication_results, federation_assurance,
 };
 
 /// The gate for other providers.
@@ -111,12 +111,8 @@ impl Gate for PeerGate {
 
     async fn content(&self, peer: &Knock, transaction: Transaction) -> Result<Box<dyn Content>, Reply> {
         let Transaction { envelope, sender, helo, ledger } = transaction;
-        let keep = match peer.client {
-            Client::Unidentified(_) => Keep::Whole,
-            Client::Proven(_) | Client::Failed(_) => Keep::Nothing,
-        };
         let record = ledger.record.attempt;
-        let intake = Intake::open(&self.node, &helo, Some(peer.ip()), &envelope, record, keep);
+        let intake = Intake::open(&self.node, &helo, Some(peer.ip()), &envelope, record, Keep::Evidence);
         let (node, knock) = (self.node.clone(), peer.clone());
         Ok(Box::new(Receiving { node, knock, envelope, sender, helo, ledger, intake }))
     }
@@ -213,8 +209,7 @@ impl Content for Receiving {
     async fn finish(self: Box<Self>) -> Result<Reply, Reply> {
         let Self { node, knock, envelope, sender, helo, mut ledger, intake } = *self;
         let ended = async {
-            let Complete { draft, header, kept, .. } = intake.finish().await?;
-            let content = kept.as_deref().unwrap_or_default();
+            let Complete { draft, header, evidence, .. } = intake.finish().await?;
             let message = Message {
                 node: &node,
                 knock: &knock,
@@ -222,7 +217,7 @@ impl Content for Receiving {
                 sender,
                 helo: &helo,
                 header,
-                content,
+                evidence,
             };
             let proven = message.judge(&mut ledger).await?;
             message.accept(draft, proven, &mut ledger).await
@@ -247,7 +242,7 @@ struct Message<'a> {
     sender: Sender,
     helo: &'a str,
     header: HeaderFacts,
-    content: &'a [u8],
+    evidence: Evidence,
 }
 
 impl Message<'_> {
@@ -264,13 +259,7 @@ impl Message<'_> {
         };
         self.check_return_path(domain)?;
         self.check_sender_field(allowed, ledger).await?;
-        match allowed {
-            Allowed::Mutual => Ok(Proven::Mutual),
-            Allowed::ByMessage | Allowed::ByFrom => {
-                let results = self.judge_by_message(ledger).await?;
-                Ok(Proven::ByMessage(Box::new(results)))
-            }
-        }
+        self.judge_message(allowed, ledger).await
     }
 
     fn check_null_sender(&self) -> Result<(), Refusal> {
@@ -333,9 +322,17 @@ impl Message<'_> {
         }
     }
 
-    /// SPF, DKIM and DMARC (IDEN-016).
-    async fn judge_by_message(&self, ledger: &mut Ledger) -> Result<MessageResults, Refusal> {
+    /// SPF, DKIM and DMARC: where nothing else proves the sender they decide (IDEN-016); at `mutual` they are recorded
+    /// (JUDGE-005).
+    async fn judge_message(&self, allowed: Allowed, ledger: &mut Ledger) -> Result<Proven, Refusal> {
         let live = self.node.live();
+        let (identity, effort) = match allowed {
+            Allowed::Mutual if PEER_SIGNATURE == PeerSignature::Recorded => {
+                (Identity::OfSender, Effort::Recording)
+            }
+            Allowed::Mutual => (Identity::OfSender, Effort::Deciding),
+            Allowed::ByMessage | Allowed::ByFrom => (Identity::NoCertificate, Effort::Deciding),
+        };
         let judged = self
             .node
             .inner
@@ -345,27 +342,49 @@ impl Message<'_> {
                 helo: &GivenName::read(self.helo),
                 mail_from: &self.envelope.sender,
                 from_domain: &self.header.from_domain,
-                content: self.content,
+                evidence: &self.evidence,
+                effort,
                 host: &live.config.node.name,
             })
             .await;
         ledger.record.trust = Some(judged.facts);
         ledger.record.discovery.dns.extend(judged.dns);
         ledger.record.warnings.extend(judged.warnings);
-        judged.verdict.map_err(|(reason, detail)| Refusal::new(reason, detail))?;
-        Ok(judged.results)
+        let nta = NtaNames::new(live.config.nta_header.name.as_deref());
+        if live.config.nta_header.inbound != NtaInbound::Off {
+            let noted = self.evidence.nta_headers(&nta);
+            ledger.record.trust.get_or_insert_default().nta_headers = noted;
+        }
+        let case = Case { identity, record: Record::Valid, floor: Level::Nta7516, proofs: judged.proofs };
+        let remove_nta = judged.verdict.is_err();
+        let detail = || judged.verdict.clone().err().map_or_else(String::new, |(_, detail)| detail);
+        let proven = match (ruling(&case), &judged.verdict) {
+            (Ruling::Accept(Level::Mutual), _) => {
+                Proven { level: Level::Mutual, results: judged.results, remove_nta }
+            }
+            // A fault of our own has no row, and never lets a message in that must prove itself.
+            (_, Err((Reason::LocalFault, detail))) => {
+                return Err(Refusal::new(Reason::LocalFault, detail.clone()));
+            }
+            (Ruling::Accept(level), _) => Proven { level, results: judged.results, remove_nta },
+            (Ruling::Refuse(reason), _) => return Err(Refusal::new(reason, detail())),
+        };
+        if live.config.nta_header.inbound == NtaInbound::Enforce && !self.evidence.has_nta_header(&nta) {
+            return Err(Refusal::new(Reason::NtaHeaderMissing, "the configured header is not there once"));
+        }
+        Ok(proven)
     }
 
     /// Stores the message, unless it is stored already. Only after this there is anything to acknowledge.
     async fn accept(&self, draft: Draft, proven: Proven, ledger: &mut Ledger) -> Result<Arrived, Refusal> {
         let domain = &self.header.from_domain;
         let record = &mut ledger.record;
-        record.assurance = Some(proven.level());
+        record.assurance = Some(proven.level);
         record.digest = Some(draft.received_digest());
         record.size = Some(draft.size());
         record.message = Some(draft.message());
         record.trust.get_or_insert_default().from_domain = Some(domain.clone());
-        let imprint = Imprint::new(proven.level(), domain, draft.received_digest(), self.envelope);
+        let imprint = Imprint::new(proven.level, domain, draft.received_digest(), self.envelope);
         let arrival = self.arrival(&proven, domain, record.attempt);
         let routes = vec![(Route::Environment, (0..self.envelope.recipients.len()).collect())];
         let record = Some(ledger.accept());
@@ -384,12 +403,12 @@ impl Message<'_> {
         let live = self.node.live();
         let by = &live.config.node.name;
         let names = self.knock.names();
-        let proof = match (proven, self.knock.rule()) {
-            (Proven::Mutual, Some(rule)) => Proof::Client { rule, names },
+        let level = proven.level;
+        let proof = match (level, self.knock.rule()) {
+            (Level::Mutual, Some(rule)) => Proof::Client { rule, names },
             _ => Proof::Message,
         };
-        let level = proven.level();
-        let message = proven.results();
+        let message = Some(&proven.results);
         let results = authentication_results(&ResultsFacts { authserv_id: by, level, domain, message });
         let assurance = federation_assurance(&AssuranceFacts { proof, domain, by, record });
         Arrival {
@@ -400,6 +419,7 @@ impl Message<'_> {
             address: Some(self.knock.ip()),
             handoff_fields: vec![results.into_pair(), assurance.into_pair()],
             outbound_fields: Vec::new(),
+            remove_nta: proven.remove_nta,
         }
     }
 }
@@ -409,26 +429,12 @@ fn repeated_reply(repeated: &Repeated) -> Reply {
     Reply::sanitised(250, (2, 0, 0), &format!("accepted before as {}", repeated.first()))
 }
 
-/// On what the level of a message rests.
-enum Proven {
-    /// The client's key.
-    Mutual,
-    /// The message itself.
-    ByMessage(Box<MessageResults>),
-}
-
-impl Proven {
-    const fn level(&self) -> Level {
-        match self {
-            Self::Mutual => Level::Mutual,
-            Self::ByMessage(_) => Level::Nta7516,
-        }
-    }
-
-    fn results(&self) -> Option<&MessageResults> {
-        match self {
-            Self::Mutual => None,
-            Self::ByMessage(results) => Some(results),
-        }
-    }
+/// What a message has proven.
+struct Proven {
+    /// The level, by the client's key or by the message itself.
+    level: Level,
+    /// What the message itself said, which decided only where there was no key.
+    results: MessageResults,
+    /// Whether it did not prove itself, so that its NTA headers are not to be shown to anybody (HAND-009).
+    remove_nta: bool,
 }

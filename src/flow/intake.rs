@@ -8,16 +8,16 @@ use crate::model::{AttemptId, DomainName, Envelope};
 use crate::spool::{Accepted, Draft, SpoolError};
 use crate::transport::smtp::Reply;
 use crate::trust::{
-    Content, GivenName, HeaderFacts, HeaderFault, HeaderLimits, HeaderWatch, ReceivedFacts, Signable,
-    WithProtocol, received,
+    Content, Evidence, EvidenceWatch, GivenName, HeaderFacts, HeaderFault, HeaderLimits, HeaderWatch,
+    ReceivedFacts, Signable, WithProtocol, received,
 };
 
-/// Whether the content must also stand in memory, because the message itself has to prove its sender.
+/// Whether what the message proves by itself is gathered as it passes. Memory stays flat either way (JUDGE-002).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Keep {
-    /// Whole, up to the message size limit.
-    Whole,
-    /// Only the header section; memory stays flat.
+    /// The header section and the digests that its signatures ask for.
+    Evidence,
+    /// Nothing.
     Nothing,
 }
 
@@ -25,7 +25,7 @@ pub(super) enum Keep {
 pub(super) struct Intake {
     draft: Draft,
     watch: HeaderWatch,
-    kept: Option<Vec<u8>>,
+    evidence: Option<EvidenceWatch>,
     /// The header section, held back until it is known whether it lacks something of ours.
     held: Option<Vec<u8>>,
     /// For a signature, where one may be made.
@@ -37,7 +37,7 @@ pub(super) struct Intake {
 pub(super) struct Complete {
     pub(super) draft: Draft,
     pub(super) header: HeaderFacts,
-    pub(super) kept: Option<Vec<u8>>,
+    pub(super) evidence: Evidence,
     /// What a signature is made of, where one may be made.
     pub(super) signable: Option<Content>,
 }
@@ -70,12 +70,12 @@ impl Intake {
             own_received: count(limits.own_received_fields),
         })
         .at(live.config.node.name.clone());
-        let kept = (keep == Keep::Whole).then(Vec::new);
+        let evidence = (keep == Keep::Evidence).then(|| EvidenceWatch::new(count(limits.header_octets)));
         let message = node.inner.world.message_id();
         Self {
             draft: node.inner.spool.draft(message, field.to_string().as_bytes()),
             watch,
-            kept,
+            evidence,
             held: None,
             signable: None,
             by: live.config.node.name.clone(),
@@ -93,8 +93,8 @@ impl Intake {
     /// The next octets.
     pub(super) async fn write(&mut self, octets: &[u8]) -> Result<(), Refusal> {
         self.watch.push(octets)?;
-        if let Some(kept) = &mut self.kept {
-            kept.extend_from_slice(octets);
+        if let Some(evidence) = &mut self.evidence {
+            evidence.push(octets);
         }
         if let Some(signable) = &mut self.signable {
             signable.push(octets);
@@ -130,7 +130,8 @@ impl Intake {
             self.release(&held, header.message_ids).await?;
         }
         let signable = self.signable.map(Signable::finish);
-        Ok(Complete { header, draft: self.draft, kept: self.kept, signable })
+        let evidence = self.evidence.map(EvidenceWatch::finish).unwrap_or_default();
+        Ok(Complete { header, draft: self.draft, evidence, signable })
     }
 }
 

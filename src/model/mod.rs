@@ -26,6 +26,7 @@ pub use envelope::{BodyType, Envelope, Notify, Recipient, Ret};
 pub use id::{AttemptId, DeliveryId, MessageId};
 pub use reason::Reason;
 pub use record::{
-    Confirmation, ContentLeft, DecisionRecord, Direction, DiscoveryFacts, DnsFact, HostFacts, Outcome,
-    PolicyFacts, RecipientResult, ReportAction, ReportFacts, ReportedRecipient, TlsFacts, TrustFacts,
+    ArcFacts, Confirmation, ContentLeft, DecisionRecord, Direction, DiscoveryFacts, DnsFact, HostFacts,
+    Outcome, PolicyFacts, RecipientResult, ReportAction, ReportFacts, ReportedRecipient, TlsFacts,
+    TrustFacts,
 };

@@ -165,6 +165,8 @@ reasons! {
     DmarcFailed = "dmarc_failed",
     /// SPF, DKIM or DMARC could not be checked in DNS.
     TrustDnsTemporary = "trust_dns_temporary",
+    /// The message lacks the NTA header that this node asks for.
+    NtaHeaderMissing = "nta_header_missing",
     /// The content holds a bare CR, a bare LF or a NUL.
     ContentMalformed = "content_malformed",
     /// A line of the content is longer than 998 octets.

@@ -268,6 +268,24 @@ pub struct TrustFacts {
     pub dkim: Vec<String>,
     /// DMARC result.
     pub dmarc: Option<String>,
+    /// What intermediaries say they saw (RFC 8617); decides nothing (JUDGE-008).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arc: Option<ArcFacts>,
+    /// Names of fields that look like an NTA header, in lower case; behind the configured one a colon and its value
+    /// (JUDGE-009).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nta_headers: Vec<String>,
+}
+
+/// A chain of ARC sets, as its seals tell it; none of them was verified.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArcFacts {
+    /// How many sets there are.
+    pub length: usize,
+    /// `cv=` of the last one: `none`, `pass` or `fail`; `malformed` when a set is missing, doubled or can't be read.
+    pub cv: String,
+    /// `d=` of each, the oldest first; empty where it is no domain name.
+    pub domains: Vec<String>,
 }
 
 /// What became of one recipient.

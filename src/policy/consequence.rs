@@ -158,6 +158,7 @@ pub const fn consequence(reason: Reason) -> Consequence {
         | Reason::DkimFailed
         | Reason::DmarcFailed
         | Reason::TrustDnsTemporary
+        | Reason::NtaHeaderMissing
         | Reason::ContentMalformed
         | Reason::LineTooLong
         | Reason::MessageTooLarge
@@ -275,6 +276,7 @@ const fn message_unfit(reason: Reason) -> Consequence {
         Reason::NullSenderNotReport => ("IDEN-015", 550, "5.7.1"),
         Reason::SpfFailed | Reason::DkimFailed | Reason::DmarcFailed => ("IDEN-016", 550, "5.7.26"),
         Reason::TrustDnsTemporary => ("IDEN-016", 451, "4.7.5"),
+        Reason::NtaHeaderMissing => ("JUDGE-011", 550, "5.7.1"),
         Reason::ContentMalformed => ("SMTP-007", 550, "5.6.0"),
         Reason::LineTooLong => ("SMTP-008", 550, "5.6.0"),
         Reason::MessageTooLarge => ("SMTP-014", 552, "5.3.4"),

@@ -1,6 +1,6 @@
 //! May this client speak for this domain, and at which level?
 
-use crate::model::{DomainName, Level, Reason};
+use crate::model::{DomainName, Reason};
 
 /// What the handshake proved about the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,34 +55,12 @@ pub enum SenderVerdict {
     Refused(Reason),
 }
 
-/// Judges one domain for one client at the floor that applies to that domain.
-#[must_use]
-pub fn judge_sender(client: &Client, standing: &Standing, floor: Level) -> SenderVerdict {
-    match (client, standing) {
-        (Client::Failed(reason), _) => SenderVerdict::Refused(*reason),
-        (Client::Unidentified(reason), _) if floor == Level::Mutual => SenderVerdict::Refused(*reason),
-        (_, Standing::Temporary(_)) => SenderVerdict::Refused(Reason::SenderDnsTemporary),
-        (_, Standing::Excluded(_)) => SenderVerdict::Refused(Reason::SenderNotFederated),
-        (_, Standing::NoRecord(_)) => SenderVerdict::ByFrom,
-        (Client::Proven(names), Standing::Federated { hosts, .. }) => {
-            if names.iter().any(|name| hosts.contains(name)) {
-                SenderVerdict::Mutual
-            } else {
-                SenderVerdict::Refused(Reason::ClientNotOfSender)
-            }
-        }
-        (Client::Unidentified(_), Standing::Federated { client_keys, .. }) => match client_keys {
-            ClientKeys::Published => SenderVerdict::Refused(Reason::HeldToMutual),
-            ClientKeys::Unknown => SenderVerdict::Refused(Reason::ClientIdentityTemporary),
-            ClientKeys::NotPublished => SenderVerdict::ByMessage,
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::judge_sender;
     use super::*;
+    use crate::model::Level;
 
     fn name(text: &str) -> DomainName {
         text.parse().unwrap()

@@ -104,6 +104,10 @@ pub struct Arrival {
     /// as it is stored.
     #[serde(default)]
     pub outbound_fields: Vec<(String, String)>,
+    /// Whether NTA headers are to be removed at hand-off, because the message did not prove itself (HAND-009). Absent in
+    /// what was stored before there was such a rule.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remove_nta: bool,
 }
 
 /// Where content is.

@@ -159,7 +159,7 @@ pub struct ResultsFacts<'a> {
     pub level: Level,
     /// The `From:` domain that was judged.
     pub domain: &'a DomainName,
-    /// What the message itself proved, at level `nta7516`.
+    /// What the message itself proved; at level `nta7516` the level rests on it.
     pub message: Option<&'a MessageResults>,
 }
 

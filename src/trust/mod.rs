@@ -4,6 +4,8 @@
 //! - [`HeaderWatch`] reads the header section while content streams past and holds nothing else of it. What it reports
 //!   was read twice: by our own strict grammar and, for addresses, by `mail-parser`. Where two readers could see two
 //!   different senders, the message is refused (IDEN-014).
+//! - [`EvidenceWatch`] computes while content streams past what its DKIM signatures need; it holds the header section and
+//!   two running digests, never the body (JUDGE-002).
 //! - [`Judge`] says `Ok` only when an aligned DKIM signature, DMARC and SPF pass, the first two on keys and records that
 //!   DNSSEC proves (IDEN-016). A look-up that did not come is temporary, never "none".
 //! - The fields of [`received`], [`authentication_results`] and [`federation_assurance`] are made from typed values only,
@@ -18,19 +20,23 @@
 //! `spec/07-handoff.md`.
 
 mod canonical;
+mod dkim;
 mod fields;
 mod header;
 mod judge;
+mod nta;
 mod results;
 mod signing;
 
 pub use canonical::{BodyForm, BodyHasher, Form, relaxed_field};
+pub use dkim::{Evidence, EvidenceWatch};
 pub use fields::{
     AssuranceFacts, Field, GivenName, Proof, ReceivedFacts, ResultsFacts, WithProtocol,
     authentication_results, date, federation_assurance, received,
 };
 pub use header::{HeaderFacts, HeaderFault, HeaderLimits, HeaderWatch, ReportKind};
-pub use judge::{Input, Judge, Judged, OwnDomain, OwnState, dmarc_enforces};
+pub use judge::{Effort, Input, Judge, Judged, OwnDomain, OwnState, dmarc_enforces};
+pub use nta::NtaNames;
 pub use results::{DkimResult, DkimWord, DmarcWord, MessageResults, SpfIdentity, SpfResult, SpfWord};
 pub use signing::{
     Content, RSA_BITS_MAX, RSA_BITS_MIN, SIGNED_FIELDS, Signable, Signer, SigningAlgorithm, SigningKey,

@@ -125,6 +125,8 @@ impl MessageResults {
             spf: Some(self.spf.word.to_string()),
             dkim: self.dkim.iter().map(dkim).collect(),
             dmarc: Some(self.dmarc.to_string()),
+            arc: None,
+            nta_headers: Vec::new(),
         }
     }
 }

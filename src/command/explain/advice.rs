@@ -92,6 +92,7 @@ pub(super) const fn of(reason: Reason) -> Advice {
         | Reason::DkimFailed
         | Reason::DmarcFailed
         | Reason::TrustDnsTemporary
+        | Reason::NtaHeaderMissing
         | Reason::ContentMalformed
         | Reason::LineTooLong
         | Reason::MessageTooLarge

@@ -7,6 +7,7 @@ mod dkim;
 mod federation;
 mod handoff;
 mod node;
+mod nta_header;
 mod values;
 
 use std::path::Path;
@@ -48,6 +49,7 @@ pub(super) fn check(
         None => Some(None),
     };
     let spool = check.spool(file, &limits);
+    let nta_header = check.nta_header(&file.nta_header);
     let log = check.log(&file.log);
     let control = check.control(file);
     let admin = check.admin(&file.admin);
@@ -71,6 +73,7 @@ pub(super) fn check(
         fallback: fallback?,
         spool,
         limits,
+        nta_header: nta_header?,
         log,
         control: control?,
         admin: admin?,

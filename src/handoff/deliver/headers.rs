@@ -1,7 +1,8 @@
 //! The header section at hand-off: our verdicts on top, none that pretend to be ours below.
 //!
 //! # Guarantees
-//! - Removed are `Authentication-Results` fields with our authserv-id and every `Federation-Assurance` field, in any case,
+//! - Removed are `Authentication-Results` fields with our authserv-id and every `Federation-Assurance` field, and NTA headers
+//!   of mail that did not prove itself (HAND-009), in any case,
 //!   folding or spelling that a reader could take for them; added are the given fields. Not one other octet changes
 //!   (HAND-005, HAND-006).
 //! - Memory is bounded by [`HEADER_OCTETS_MAX`]; the body streams through.
@@ -14,6 +15,7 @@ use std::io::Cursor;
 use tokio::io::{AsyncRead, AsyncReadExt, Chain};
 
 use crate::model::DomainName;
+use crate::trust::NtaNames;
 
 /// The largest header section that is looked through: the ceiling of the limit `header_octets`, and our own trace field. So
 /// it is never reached; the environment must not get a header that we have not read to its end.
@@ -47,15 +49,23 @@ pub struct Rewritten<R> {
     pub removed: usize,
 }
 
-/// Puts `fields` (name and value, in that order) on top of `content` of `size` octets, and removes what pretends to be a
-/// verdict of `authserv_id`, our own name.
+/// What is removed.
+#[derive(Clone, Copy, Debug)]
+pub struct Removal<'a> {
+    /// Our own name: what pretends to be a verdict of its goes.
+    pub authserv_id: &'a DomainName,
+    /// Fields of these names go too.
+    pub nta: Option<&'a NtaNames>,
+}
+
+/// Puts `fields` (name and value, in that order) on top of `content` of `size` octets, and removes what is to be removed.
 ///
 /// # Errors
 /// [`HeaderError`]; nothing may be handed off then.
 pub async fn rewrite<R: AsyncRead + Unpin>(
     mut content: R,
     size: u64,
-    authserv_id: &DomainName,
+    removal: Removal<'_>,
     fields: &[(String, String)],
 ) -> Result<Rewritten<R>, HeaderError> {
     let mut head = Vec::new();
@@ -66,7 +76,7 @@ pub async fn rewrite<R: AsyncRead + Unpin>(
     let (section, rest) = read_section(&mut content).await?;
     let mut removed = (0, 0);
     for field in Fields(&section) {
-        if pretends(field, authserv_id) {
+        if pretends(field, removal) {
             removed = (removed.0 + 1, removed.1 + field.len());
         } else {
             head.extend_from_slice(field);
@@ -159,18 +169,18 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-/// Whether a reader could take this field for a verdict of ours.
-fn pretends(field: &[u8], authserv_id: &DomainName) -> bool {
+/// Whether a reader could take this field for a verdict of ours, or for an NTA header that is to be removed.
+fn pretends(field: &[u8], removal: Removal<'_>) -> bool {
     let unfolded: Vec<u8> = field.iter().copied().filter(|octet| !matches!(octet, b'\r' | b'\n')).collect();
     let Some(colon) = memchr::memchr(b':', &unfolded) else { return false };
     // Blanks between name and colon are obsolete syntax that readers accept (RFC 5322 section 4.5).
     let name = String::from_utf8_lossy(&unfolded[..colon]);
     let name = name.trim();
-    if name.eq_ignore_ascii_case(ASSURANCE) {
+    if name.eq_ignore_ascii_case(ASSURANCE) || removal.nta.is_some_and(|nta| nta.matches(name)) {
         return true;
     }
     name.eq_ignore_ascii_case(RESULTS)
-        && claims(&String::from_utf8_lossy(&unfolded[colon + 1..]), authserv_id)
+        && claims(&String::from_utf8_lossy(&unfolded[colon + 1..]), removal.authserv_id)
 }
 
 /// Whether the value of an `Authentication-Results` field has our authserv-id.
@@ -233,7 +243,9 @@ mod tests {
     async fn rewritten(content: &[u8], fields: &[(&str, &str)]) -> Result<Vec<u8>, HeaderError> {
         let fields: Vec<_> =
             fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut view = rewrite(content, content.len() as u64, &ours(), &fields).await?;
+        let ours = ours();
+        let removal = Removal { authserv_id: &ours, nta: None };
+        let mut view = rewrite(content, content.len() as u64, removal, &fields).await?;
         let mut out = Vec::new();
         view.content.read_to_end(&mut out).await.unwrap();
         assert_eq!(view.size, out.len() as u64, "the announced size is the size");
@@ -271,6 +283,21 @@ mod tests {
                 let out = rewritten(content.as_bytes(), &[]).await.unwrap();
                 assert_eq!(String::from_utf8_lossy(&out), REST, "{content:?}");
             }
+        }
+    }
+
+    /// Proves: +HAND-009 -HAND-009
+    #[tokio::test]
+    async fn nta_headers_go_when_the_message_did_not_prove_itself_and_stay_when_it_did() {
+        let (ours, nta) = (ours(), NtaNames::new(Some("X-Secure")));
+        let forged = "X-NTA: a\r\nnta7516 : b\r\n\tc\r\nX-SECURE\r\n : d\r\n";
+        for (removed, expected) in [(Some(&nta), REST.to_owned()), (None, format!("{forged}{REST}"))] {
+            let content = format!("{forged}{REST}");
+            let removal = Removal { authserv_id: &ours, nta: removed };
+            let mut view = rewrite(content.as_bytes(), content.len() as u64, removal, &[]).await.unwrap();
+            let mut out = String::new();
+            view.content.read_to_string(&mut out).await.unwrap();
+            assert_eq!((out.len() as u64, out), (view.size, expected));
         }
     }
 
@@ -356,14 +383,18 @@ mod tests {
             let out = runtime.block_on(async {
                 // A reader that gives a few octets at a time must make no difference.
                 let trickle = tokio_test_reader(content.as_bytes(), cut);
-                let mut view = rewrite(trickle, content.len() as u64, &ours(), &[]).await.unwrap();
+                let ours = ours();
+                let removal = Removal { authserv_id: &ours, nta: None };
+                let mut view = rewrite(trickle, content.len() as u64, removal, &[]).await.unwrap();
                 let mut out = Vec::new();
                 view.content.read_to_end(&mut out).await.unwrap();
                 out
             });
             prop_assert_eq!(&out, &runtime.block_on(rewritten(content.as_bytes(), &[])).unwrap());
             let end = section_end(content.as_bytes(), 0).unwrap_or(content.len());
-            let kept: Vec<&[u8]> = Fields(&content.as_bytes()[..end]).filter(|f| !pretends(f, &ours())).collect();
+            let ours = ours();
+            let removal = Removal { authserv_id: &ours, nta: None };
+            let kept: Vec<&[u8]> = Fields(&content.as_bytes()[..end]).filter(|f| !pretends(f, removal)).collect();
             prop_assert_eq!(out, [kept.concat(), content.as_bytes()[end..].to_vec()].concat());
             prop_assert_eq!(Fields(&content.as_bytes()[..end]).collect::<Vec<_>>().concat(), &content.as_bytes()[..end]);
         }

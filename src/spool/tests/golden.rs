@@ -120,6 +120,7 @@ async fn write_store(to: &Path) {
         address: Some([127, 0, 0, 1].into()),
         handoff_fields: vec![("Federation-Assurance".into(), "mutual".into())],
         outbound_fields: Vec::new(),
+        remove_nta: false,
     };
     let received = NewMessage {
         envelope: envelope("piet@b.nl", &["jan@a.nl"]),

@@ -8,7 +8,7 @@ mod tests;
 
 use crate::model::{Address, DomainName, Reason};
 
-use section::{Field, fields};
+pub(super) use section::{Field, fields};
 
 /// How much of a message is looked at per step while the end of its header section is searched.
 const STEP_OCTETS: usize = 4096;

@@ -6,13 +6,15 @@ use super::{HeaderFault, from_fault};
 
 /// One field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Field<'s> {
+pub(in crate::trust) struct Field<'s> {
     /// The name, without blanks behind it.
-    name: &'s [u8],
+    pub name: &'s [u8],
     /// Whether blanks stood between name and colon (RFC 5322 section 4.5).
     pub blank_before_colon: bool,
     /// Everything behind the colon, folding included, without the last CRLF.
-    value: &'s [u8],
+    pub value: &'s [u8],
+    /// The whole field as it came, without the last CRLF.
+    pub raw: &'s [u8],
 }
 
 impl Field<'_> {
@@ -43,7 +45,7 @@ impl Field<'_> {
 ///
 /// Everything in it must be a field or the continuation of one. Readers disagree on what a stray line means (some end
 /// the header section there), so whoever wants to show one sender to us and another to the recipient starts with one.
-pub(super) fn fields(section: &[u8], most: usize) -> Result<Vec<Field<'_>>, HeaderFault> {
+pub(in crate::trust) fn fields(section: &[u8], most: usize) -> Result<Vec<Field<'_>>, HeaderFault> {
     let mut fields = Vec::new();
     let mut rest = section;
     while !rest.is_empty() {
@@ -90,5 +92,10 @@ fn cut(field: &[u8]) -> Option<Field<'_>> {
     let is_name = !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
     // A fold before the colon is one of the places where readers part ways.
     let on_one_line = written.iter().all(|octet| !matches!(octet, b'\r' | b'\n'));
-    (is_name && on_one_line).then_some(Field { name, blank_before_colon: name.len() != written.len(), value })
+    (is_name && on_one_line).then_some(Field {
+        name,
+        blank_before_colon: name.len() != written.len(),
+        value,
+        raw: field,
+    })
 }

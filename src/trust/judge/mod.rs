@@ -1,4 +1,5 @@
-//! Judging a message that must prove its sender by itself: floor `nta7516` (IDEN-016).
+//! Judging what a message proves by itself. Where nothing else proves its sender this decides (IDEN-016); at level `mutual` it
+//! is recorded (JUDGE-005).
 //!
 //! All look-ups go through [`Discovery`], so each answer has a verdict of DNSSEC and none comes from elsewhere. The
 //! resolver inside `mail-auth` is not used: it has no verdicts, and reads the system's root certificates.
@@ -22,21 +23,47 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use mail_auth::AuthenticatedMessage;
-
 use crate::discovery::{Discovery, Trace};
-use crate::model::{DnsFact, DomainName, Reason, ReversePath, TrustFacts};
+use crate::model::{DnsFact, DomainName, Level, Reason, ReversePath, TrustFacts};
+use crate::policy::{Case, Identity, Proof, Proofs, Record, Ruling, ruling};
 use crate::world::Clock;
 
+use super::dkim::{Evidence, chain};
 use super::fields::GivenName;
 use super::results::{DkimResult, DmarcWord, MessageResults, SpfIdentity, SpfResult, SpfWord};
 use dmarc::Aligned;
 use names::{Asked, Names};
 pub use own::{OwnDomain, OwnState, dmarc_enforces};
 
-/// All look-ups of one judgement. The client waits for the reply to its final dot, for which it gives us ten minutes
-/// (RFC 5321 section 4.5.3.2.6).
-const TIME_MAX: Duration = Duration::from_secs(120);
+/// How much a judgement may cost (JUDGE-006).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// The message stands or falls by it: ten signatures, and two minutes for all look-ups. The client waits for the reply
+    /// to its final dot, for which it gives us ten minutes (RFC 5321 section 4.5.3.2.6).
+    Deciding,
+    /// It is recorded only: four signatures and ten seconds.
+    Recording,
+}
+
+impl Effort {
+    /// Signatures that are judged; each costs look-ups that a stranger chose.
+    #[must_use]
+    pub const fn signatures_max(self) -> usize {
+        match self {
+            Self::Deciding => super::dkim::SIGNATURES_MAX,
+            Self::Recording => 4,
+        }
+    }
+
+    /// All look-ups together.
+    #[must_use]
+    pub const fn time_max(self) -> Duration {
+        match self {
+            Self::Deciding => Duration::from_secs(120),
+            Self::Recording => Duration::from_secs(10),
+        }
+    }
+}
 
 /// Judges messages.
 pub struct Judge {
@@ -55,8 +82,10 @@ pub struct Input<'a> {
     pub mail_from: &'a ReversePath,
     /// The domain of `From:`, as [`HeaderFacts`](super::HeaderFacts) of this same content has it.
     pub from_domain: &'a DomainName,
-    /// The whole content as it came, without the field that acceptance puts on top.
-    pub content: &'a [u8],
+    /// What its signatures need, from the content as it came, without the field that acceptance puts on top.
+    pub evidence: &'a Evidence,
+    /// How much may be done about it.
+    pub effort: Effort,
     /// This node.
     pub host: &'a DomainName,
 }
@@ -72,7 +101,9 @@ pub struct Judged {
     pub dns: Vec<DnsFact>,
     /// What was tolerated, so that its owner can be told.
     pub warnings: Vec<String>,
-    /// Whether the message proves its sender; if not, the named check and what exactly was seen.
+    /// How the three came out, as the table of `policy` has them.
+    pub proofs: Proofs,
+    /// Whether the message proves its sender where nothing else does; if not, the named check and what exactly was seen.
     pub verdict: Result<(), (Reason, String)>,
 }
 
@@ -86,8 +117,11 @@ impl Judge {
     /// Judges one message. Content of any form is survived; what takes too long is temporary.
     pub async fn judge(&self, input: &Input<'_>) -> Judged {
         let mut asked = Asked { discovery: &self.discovery, trace: Trace::new() };
-        let judged =
-            unbroken(tokio::time::timeout(TIME_MAX, judge(&mut asked, input, self.clock.now()))).await;
+        let judged = unbroken(tokio::time::timeout(
+            input.effort.time_max(),
+            judge(&mut asked, input, self.clock.now()),
+        ))
+        .await;
         let mut judged = match judged {
             Some(Ok(judged)) => judged,
             Some(Err(_)) => unjudged(input, Reason::TrustDnsTemporary, "the look-ups took too long"),
@@ -121,104 +155,85 @@ fn unjudged(input: &Input<'_>, reason: Reason, detail: &str) -> Judged {
         results,
         dns: Vec::new(),
         warnings: Vec::new(),
+        proofs: Proofs { dkim: Proof::Temporary, dmarc: Proof::Temporary, spf: Proof::Temporary },
         verdict: Err((reason, detail.to_owned())),
     }
 }
 
 async fn judge(names: &mut dyn Names, input: &Input<'_>, now: jiff::Timestamp) -> Judged {
-    let dkim = match without_blocking(|| AuthenticatedMessage::parse(input.content)) {
-        Some(message) => dkim::verify(names, &message, now).await,
-        None => Vec::new(),
-    };
+    let dkim = dkim::verify(names, input.evidence, input.effort.signatures_max(), now).await;
     let dmarc = dmarc::check(names, input.from_domain, &dkim).await;
     let client =
         spf::Client { ip: input.client_ip, helo: input.helo, mail_from: input.mail_from, host: input.host };
     let spf = spf::check(names, &client).await;
 
-    let verdict = verdict([
-        (Reason::DkimFailed, dkim_standing(dmarc.aligned, &dkim)),
-        (Reason::DmarcFailed, dmarc_standing(dmarc.word, dmarc.detail)),
-        (Reason::SpfFailed, spf_standing(spf.result.word, spf.detail)),
-    ]);
+    let parts = [
+        (Reason::DkimFailed, dkim_part(dmarc.aligned, &dkim)),
+        (Reason::DmarcFailed, dmarc_part(dmarc.word, dmarc.detail)),
+        (Reason::SpfFailed, spf_part(spf.result.word, spf.detail)),
+    ];
+    let [dkim_proof, dmarc_proof, spf_proof] = [0, 1, 2].map(|at| parts[at].1.0);
+    let proofs = Proofs { dkim: dkim_proof, dmarc: dmarc_proof, spf: spf_proof };
     let warnings = if spf.unproven.is_empty() {
         Vec::new()
     } else {
         vec![format!("SPF rests on answers that are not signed with DNSSEC: {}", spf.unproven.join(", "))]
     };
     let results = MessageResults { spf: spf.result, dkim, dmarc: dmarc.word };
-    Judged { facts: results.facts(input.from_domain), results, dns: Vec::new(), warnings, verdict }
+    let facts = TrustFacts { arc: chain(&input.evidence.fields()), ..results.facts(input.from_domain) };
+    Judged { facts, results, dns: Vec::new(), warnings, proofs, verdict: verdict(proofs, &parts) }
 }
 
-/// Hashing a large body takes a while; other tasks of this worker are moved elsewhere where that is possible.
-fn without_blocking<T>(work: impl FnOnce() -> T) -> T {
-    use tokio::runtime::{Handle, RuntimeFlavor};
-    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        _ => work(),
-    }
-}
+/// How one of the three came out, and what was seen.
+type Part = (Proof, String);
 
-/// How one of the three came out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Standing {
-    Pass,
-    Fail(String),
-    Temporary(String),
-}
-
-fn dkim_standing(aligned: Aligned, dkim: &[DkimResult]) -> Standing {
+fn dkim_part(aligned: Aligned, dkim: &[DkimResult]) -> Part {
     let details = || match dkim {
         [] => "there is no DKIM signature".to_owned(),
         all => all.iter().map(|one| one.detail.as_str()).collect::<Vec<_>>().join("; "),
     };
     match aligned {
-        Aligned::Yes => Standing::Pass,
-        Aligned::No => Standing::Fail(format!("no aligned DKIM signature passed ({})", details())),
-        Aligned::Unknown => Standing::Temporary(format!("DKIM could not be judged ({})", details())),
-    }
-}
-
-fn dmarc_standing(word: DmarcWord, detail: String) -> Standing {
-    match word {
-        DmarcWord::Pass => Standing::Pass,
-        DmarcWord::Temperror => Standing::Temporary(detail),
-        DmarcWord::None | DmarcWord::Fail | DmarcWord::Permerror => Standing::Fail(detail),
-    }
-}
-
-fn spf_standing(word: SpfWord, detail: String) -> Standing {
-    match word {
-        SpfWord::Pass => Standing::Pass,
-        SpfWord::Temperror => Standing::Temporary(detail),
-        SpfWord::None | SpfWord::Neutral | SpfWord::Fail | SpfWord::Softfail | SpfWord::Permerror => {
-            Standing::Fail(detail)
+        Aligned::Yes => (Proof::Pass, String::new()),
+        Aligned::No => {
+            let proof = if dkim.is_empty() { Proof::None } else { Proof::Fail };
+            (proof, format!("no aligned DKIM signature passed ({})", details()))
         }
+        Aligned::Unknown => (Proof::Temporary, format!("DKIM could not be judged ({})", details())),
     }
 }
 
-/// All three must pass. A temporary error in any is neither pass nor failure (IDEN-016).
-fn verdict(parts: [(Reason, Standing); 3]) -> Result<(), (Reason, String)> {
-    let temporary: Vec<&str> = parts
+fn dmarc_part(word: DmarcWord, detail: String) -> Part {
+    let proof = match word {
+        DmarcWord::Pass => Proof::Pass,
+        DmarcWord::None => Proof::None,
+        DmarcWord::Temperror => Proof::Temporary,
+        DmarcWord::Fail | DmarcWord::Permerror => Proof::Fail,
+    };
+    (proof, detail)
+}
+
+fn spf_part(word: SpfWord, detail: String) -> Part {
+    let proof = match word {
+        SpfWord::Pass => Proof::Pass,
+        SpfWord::None => Proof::None,
+        SpfWord::Temperror => Proof::Temporary,
+        SpfWord::Neutral | SpfWord::Fail | SpfWord::Softfail | SpfWord::Permerror => Proof::Fail,
+    };
+    (proof, detail)
+}
+
+/// What the table says of a message that nothing but itself speaks for, with what was seen (JUDGE-001).
+fn verdict(proofs: Proofs, parts: &[(Reason, Part); 3]) -> Result<(), (Reason, String)> {
+    let case =
+        Case { identity: Identity::NoCertificate, record: Record::Valid, floor: Level::Nta7516, proofs };
+    let Ruling::Refuse(reason) = ruling(&case) else { return Ok(()) };
+    let details: Vec<&str> = parts
         .iter()
-        .filter_map(
-            |(_, part)| if let Standing::Temporary(detail) = part { Some(detail.as_str()) } else { None },
-        )
+        .filter(|(_, (proof, _))| match reason {
+            Reason::TrustDnsTemporary => *proof == Proof::Temporary,
+            _ => *proof != Proof::Pass,
+        })
+        .map(|(_, (_, detail))| detail.as_str())
         .collect();
-    if !temporary.is_empty() {
-        return Err((Reason::TrustDnsTemporary, temporary.join("; ")));
-    }
-    let failed: Vec<(Reason, &str)> =
-        parts
-            .iter()
-            .filter_map(|(reason, part)| {
-                if let Standing::Fail(detail) = part { Some((*reason, detail.as_str())) } else { None }
-            })
-            .collect();
-    match failed.first() {
-        None => Ok(()),
-        Some((reason, _)) => {
-            let details: Vec<&str> = failed.iter().map(|(_, detail)| *detail).collect();
-            Err((*reason, details.join("; ")))
-        }
-    }
+    Err((reason, details.join("; ")))
 }

@@ -49,7 +49,7 @@ async fn change(net: &Net, change: impl FnOnce(&mut Tree)) {
     configure(net, "b", |text| text).await;
 }
 
-/// Proves: +IDEN-016 -IDEN-016 -IDEN-011
+/// Proves: +IDEN-016 -IDEN-016 -IDEN-011 +JUDGE-001 -JUDGE-001 +JUDGE-005 +JUDGE-011 -JUDGE-011 +HAND-009 -HAND-009
 #[test]
 fn a_message_that_does_not_prove_its_sender_is_refused_by_the_row() {
     let a = provider("a", &["a.nl"], "");
@@ -94,22 +94,63 @@ fn a_message_that_does_not_prove_its_sender_is_refused_by_the_row() {
         })
         .await;
         arrives(net).await;
+        the_nta_header(net).await;
     });
 }
 
 /// With nothing wrong the message is taken, at the level that it proves.
 async fn arrives(net: &Net) {
     let content = signed();
-    let (_, _, call) = Who::Unproven.door(net);
+    let (_, got) = taken(net, Who::Unproven, FROM, &content).await;
+    for word in ["Federation-Assurance: nta7516", "dkim=pass header.d=c.nl", "dmarc=pass", "spf=pass"] {
+        assert!(got.replace("\r\n ", " ").contains(word), "{word}: {got}");
+    }
+    assert!(got.ends_with(&content), "{got}");
+}
+
+/// The message is taken for [`GOOD`]: its id, and what the environment gets.
+async fn taken(net: &Net, who: Who<'_>, from: &'static str, content: &str) -> (String, String) {
+    let sink = net.provider("b").unwrap().sink().unwrap();
+    let before = sink.messages().len();
+    let (_, _, call) = who.door(net);
     let mut client = connect(&call).await.unwrap();
-    let envelope = Envelope::plain(FROM, GOOD, content.as_bytes());
+    let envelope = Envelope::plain(from, GOOD, content.as_bytes());
     let offered = client.offer(&envelope, content.as_bytes(), Carriage::Data).await.unwrap();
     assert_eq!(offered.reply.code, 250, "{}", offered.reply.text());
     client.quit().await;
-    let sink = net.provider("b").unwrap().sink().unwrap();
-    let sent = |stored: &&Stored| stored.sender == FROM;
-    let waiting = sink.wait_until(|messages| messages.iter().any(|stored| sent(&stored)));
+    let id = offered.reply.text().rsplit(' ').next().unwrap().to_owned();
+    let waiting = sink.wait_until(|messages| messages.len() > before);
     let messages = timeout(Duration::from_secs(60), waiting).await.unwrap();
-    let got = String::from_utf8(messages.iter().find(sent).unwrap().content().unwrap()).unwrap();
-    assert!(got.contains("Federation-Assurance: nta7516") && got.ends_with(&content), "{got}");
+    let sent = |stored: &&Stored| stored.sender == from;
+    let stored = messages[before..].iter().find(sent).unwrap();
+    (id, String::from_utf8(stored.content().unwrap()).unwrap())
+}
+
+const NTA: &str = "X-NTA7516: yes\r\n";
+
+/// With the setting `enforce` a message needs the header, and whether it is shown to anybody depends on what the message
+/// proves by itself: at `mutual` it is taken all the same, and what it lacks is on record.
+async fn the_nta_header(net: &Net) {
+    configure(net, "b", |text| {
+        format!("{text}\n[nta_header]\nname = \"X-NTA7516\"\ninbound = \"enforce\"\n")
+    })
+    .await;
+    let row = Row::new("nta_header_missing", "content", signed()).from(FROM);
+    assert_row(net, Who::Unproven, &row).await;
+    let content = format!("{NTA}{}", signed());
+    let (_, kept) = taken(net, Who::Unproven, FROM, &content).await;
+    assert!(kept.ends_with(&content), "{kept}");
+
+    let own = &net.provider("a").unwrap().placed.certificate;
+    let bare = format!("From: <alice@a.nl>\r\n\r\n{BODY}");
+    assert_row(net, Who::Peer(own), &Row::new("nta_header_missing", "content", bare.clone())).await;
+    let (id, removed) = taken(net, Who::Peer(own), "alice@a.nl", &format!("x-nta7516 : no\r\n{bare}")).await;
+    assert!(removed.ends_with(&bare) && !removed.to_lowercase().contains("x-nta7516"), "{removed}");
+    assert!(removed.contains("Federation-Assurance: mutual") && removed.contains("dkim=none"), "{removed}");
+    let shown = net.node("b").unwrap().ask(&["spool", "show", &id]).await.unwrap();
+    let records = shown["records"].as_array().unwrap();
+    let record = records.iter().find(|record| record["direction"] == "inbound").unwrap();
+    let trust = &record["trust"];
+    assert_eq!(trust["nta_headers"][0], "x-nta7516: no", "{record}");
+    assert!(trust["spf"].is_string() && trust["dmarc"].is_string(), "{record}");
 }
