@@ -5,6 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use jiff::Timestamp;
+use testnet::dkim::SigningKey;
 use testnet::dns::{DnsServer, Tree};
 use testnet::foreign::{
     Disposition, Dovecot, Floor, Mailbox, Node, NodeConfig, OpenDkim, Postfix, Receiver, Sender, TestResult,
@@ -96,6 +97,7 @@ impl Stage {
             resolver: (RESOLVER, 53).into(),
             anchor_ds: self.dns.anchor_ds(),
             floor,
+            signing: Vec::new(),
             lmtp_socket: (of.domain == self.b.domain).then(|| self.dovecot.lmtp_socket()),
         }
     }
@@ -225,6 +227,17 @@ fn signer(stage: &Stage) -> Result<OpenDkim, Box<dyn std::error::Error>> {
     Ok(opendkim)
 }
 
+/// An OpenDKIM that is asked about signatures of the first provider, whose keys are published.
+fn verifier(stage: &Stage, keys: &[SigningKey]) -> Result<OpenDkim, Box<dyn std::error::Error>> {
+    let opendkim = OpenDkim::start(stage.a.address, stage.a.domain, RESOLVER)?;
+    stage.dns.update(|tree| {
+        for key in keys {
+            tree.txt(&key.name(stage.a.domain), &key.record);
+        }
+    })?;
+    Ok(opendkim)
+}
+
 /// The Postfix of the second provider.
 fn receiver(stage: &Stage, identity: Identity) -> Result<Postfix, Box<dyn std::error::Error>> {
     Ok(Postfix::receiver(&Receiver {
@@ -272,13 +285,16 @@ fn node_sends_nothing_to_a_postfix_with_another_key() {
 /// Both ends are ours, and the mail is read back where a customer would read it. Everything is for one mailbox: what the
 /// environment makes of a recipient's address is its own affair (see `foreign_dovecot`).
 ///
-/// Proves: +HAND-004 +HAND-005 +HAND-006
+/// Proves: +HAND-004 +HAND-005 +HAND-006 +SIGN-001 -SIGN-001
 #[test]
 fn dovecot_keeps_what_node_hands_to_node_byte_for_byte() {
     isolated(|| {
         let mut stage = Stage::set(ClientKey::Published)?;
         let receiving = Node::start(&stage.node(&stage.b, Floor::Mutual))?;
-        let sending = Node::start(&stage.node(&stage.a, Floor::Mutual))?;
+        let signing = SigningKey::both()?;
+        let sending =
+            Node::start(&NodeConfig { signing: signing.clone(), ..stage.node(&stage.a, Floor::Mutual) })?;
+        let opendkim = verifier(&stage, &signing)?;
         let parties = Parties { sender: "a.nl".into(), recipient: "b.nl".into() };
         for case in cases() {
             sending.send("anna@a.nl", "bob@b.nl", &case.write(&parties).content)?;
@@ -286,6 +302,7 @@ fn dovecot_keeps_what_node_hands_to_node_byte_for_byte() {
         let mut mail = stage.dovecot.fetch_when(&bob(), cases().count())?;
         assert_eq!(mail.len(), cases().count(), "{}", receiving.log());
         let mut problems = Vec::new();
+        let mut verified = 0;
         for case in cases() {
             let expected = case.write(&parties).expected();
             // They may overtake each other on the way.
@@ -300,20 +317,38 @@ fn dovecot_keeps_what_node_hands_to_node_byte_for_byte() {
             if !field_names(&above).into_iter().eq(ADDED.into_iter().chain(named)) {
                 problems.push(format!("{}: above it stands {above}", case.name));
             }
+            // Of what was added on the way nothing is signed. The RSA signature stands alone, below the other.
+            let mut places = mail.windows(15).enumerate().filter(|(_, name)| *name == b"DKIM-Signature:");
+            let signed = places.nth(1).map_or(&mail[..], |(at, _)| &mail[at..]);
+            match opendkim.verify(signed) {
+                Ok(()) => {
+                    verified += 1;
+                    if opendkim.verify(&[signed, b"x\r\n"].concat()).is_ok() {
+                        problems.push(format!("{}: a changed body passes", case.name));
+                    }
+                }
+                // OpenDKIM judges no message whose header is in a form that RFC 5322 section 3.6 does not have.
+                Err(error) if error.to_string().contains("Syntax error") => {}
+                Err(error) => problems.push(format!("{}: {error}", case.name)),
+            }
         }
         assert!(problems.is_empty(), "{problems:#?}\n{}", receiving.log());
+        assert!(verified * 2 > cases().count(), "OpenDKIM judged only {verified}");
         Ok(())
     });
 }
 
-/// All that stands above a message, by name: Dovecot's three, our verdicts, and a trace field of each node.
-const ADDED: [&str; 7] = [
+/// All that stands above a message, by name: Dovecot's three, our verdicts, a trace field of each node, and the signatures of the
+/// first.
+const ADDED: [&str; 9] = [
     "Return-Path",
     "Delivered-To",
     "Received",
     "Authentication-Results",
     "Federation-Assurance",
     "Received",
+    "DKIM-Signature",
+    "DKIM-Signature",
     "Received",
 ];
 

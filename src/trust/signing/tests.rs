@@ -121,7 +121,7 @@ fn both_signatures_hold_over_every_letter() {
             broken.push(case.name);
         }
     }
-    // `mail-auth` takes the blank for a part of the name (RFC 6376 section 3.4.2 deletes it); OpenDKIM reads it as we do.
+    // `mail-auth` takes the blank for a part of the name, which RFC 6376 section 3.4.2 deletes.
     assert_eq!(broken, ["blank-before-colon"]);
 }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::process::{Running, run};
 use super::{ForeignError, sandbox};
+use crate::dkim::SigningKey;
 use crate::pki::Identity;
 
 /// The lowest assurance level a node admits.
@@ -38,6 +39,8 @@ pub struct NodeConfig {
     pub floor: Floor,
     /// The UNIX socket of its environment's LMTP server; a Maildir of its own when there is none.
     pub lmtp_socket: Option<PathBuf>,
+    /// The keys it signs mail with.
+    pub signing: Vec<SigningKey>,
 }
 
 /// A running node.
@@ -62,7 +65,17 @@ impl Node {
         fs::create_dir_all(dir.join("state")).map_err(failed())?;
         config.identity.write(&dir, "tls").map_err(|error| ForeignError::Key(error.to_string()))?;
         fs::write(dir.join("root.ds"), format!("{}\n", config.anchor_ds)).map_err(failed())?;
-        fs::write(dir.join("sluis.toml"), config.toml(&dir)).map_err(failed())?;
+        let mut toml = config.toml(&dir);
+        for key in &config.signing {
+            let file = key.write(&dir).map_err(|error| ForeignError::Key(error.to_string()))?;
+            toml += &format!(
+                "[[dkim]]\ndomains = [\"{}\"]\nselector = \"{}\"\nkey = \"{}\"\n",
+                config.domain,
+                key.selector,
+                file.display()
+            );
+        }
+        fs::write(dir.join("sluis.toml"), toml).map_err(failed())?;
 
         let mut command = Command::new(&program);
         command.arg("run").arg("--config").arg(dir.join("sluis.toml")).current_dir(&dir);

@@ -55,7 +55,7 @@ fn a_node_that_cannot_keep_content_says_so_and_takes_nothing() {
     });
 }
 
-/// Proves: -HAND-001
+/// Proves: -HAND-001 +SIGN-001
 #[test]
 fn what_our_own_environment_will_not_take_comes_back() {
     with_net(async |net| {
@@ -67,6 +67,10 @@ fn what_our_own_environment_will_not_take_comes_back() {
         assert_eq!(record["outcome"], "delivered", "to the other provider: {record}");
         let record = node.ended_attempt("handoff", "returned", before).await.unwrap();
         assert_record(&record, "returned", "environment_permanent", "yes");
-        assert_reported(net, "unwanted@b.nl", "5.").await;
+        let report = assert_reported(net, "unwanted@b.nl", "5.").await;
+        // It came from the other provider's node, signed for its postmaster; what it quotes is signed by us.
+        let head = report.split("\r\n\r\n").next().unwrap();
+        assert_eq!(head.matches("DKIM-Signature: v=1; a=").count(), 2, "{head}");
+        assert_eq!(head.matches(" d=b.nl;").count(), 2, "{head}");
     });
 }

@@ -57,7 +57,7 @@ fn a_domain_that_others_would_not_believe_sends_nothing_if_so_set() {
 }
 
 /// Where only a warning is set, the message goes, and its record says what is wrong.
-/// Proves: +SIGN-009 -SIGN-009 -SIGN-010
+/// Proves: +SIGN-009 -SIGN-009 -SIGN-010 +SIGN-012
 #[test]
 fn without_a_key_a_message_goes_unsigned_and_its_record_says_so_once() {
     with(&nodes("", ""), async |net| {
@@ -68,6 +68,12 @@ fn without_a_key_a_message_goes_unsigned_and_its_record_says_so_once() {
         let record = record(net, "a", &id, "submission").await;
         let warnings = record["warnings"].to_string();
         assert_eq!(warnings.matches("no DKIM key signs for it").count(), 1, "{record}");
+        // What was seen is not asked again for the next message.
+        let again = submit(net, "a", "alice@a.nl", GOOD, plain().as_bytes()).await;
+        let again = self::record(net, "a", &again, "submission").await;
+        assert_eq!(again["warnings"], record["warnings"]);
+        let asked = |record: &Value| record["discovery"]["dns"].to_string().contains(DMARC);
+        assert!(asked(&record) && !asked(&again), "{again}");
     });
 }
 

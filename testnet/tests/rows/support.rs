@@ -273,8 +273,8 @@ pub async fn first_attempt(net: &Net, to: &str) -> (String, Value) {
     (id, record)
 }
 
-/// The report that `alice@a.nl` got about her message for `to` has this status.
-pub async fn assert_reported(net: &Net, to: &str, status: &str) {
+/// The report that `alice@a.nl` got about her message for `to` has this status. Returns it.
+pub async fn assert_reported(net: &Net, to: &str, status: &str) -> String {
     let sink = net.provider("a").unwrap().sink().unwrap();
     let about = |stored: &Stored| {
         let text = String::from_utf8(stored.content().unwrap()).unwrap();
@@ -285,6 +285,7 @@ pub async fn assert_reported(net: &Net, to: &str, status: &str) {
     let (report, text) = reports.iter().find_map(|stored| Some((stored, about(stored)?))).unwrap();
     assert_eq!((report.sender.as_str(), &*report.recipients), ("", &["alice@a.nl".to_owned()][..]));
     assert!(text.contains(&format!("Status: {status}")), "{status}: {text}");
+    text
 }
 
 /// What the testnet plays for a provider.
