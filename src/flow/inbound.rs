@@ -16,7 +16,7 @@ use crate::handoff::deliver::RecipientKnown;
 use crate::model::{
     Address, AttemptId, Direction, DomainName, Envelope, Level, Reason, Recipient, ReversePath,
 };
-use crate::policy::{Case, Client, Identity, PEER_SIGNATURE, PeerSignature, Record, Ruling, ruling};
+use crate::policy::{Case, Client, Identity, PEER_SIGNATURE, PeerSignature, Proofs, Record, Ruling, ruling};
 use crate::spool::{Arrival, Arrived, Draft, Imprint, NewMessage, Origin, Repeated, Route};
 use crate::transport::smtp::Reply;
 use crate::transport::smtp::command::Mail;
@@ -360,13 +360,15 @@ impl Message<'_> {
         let detail = || judged.verdict.clone().err().map_or_else(String::new, |(_, detail)| detail);
         let proven = match (ruling(&case), &judged.verdict) {
             (Ruling::Accept(Level::Mutual), _) => {
-                Proven { level: Level::Mutual, results: judged.results, remove_nta }
+                Proven { level: Level::Mutual, results: judged.results, proofs: judged.proofs, remove_nta }
             }
             // A fault of our own has no row, and never lets a message in that must prove itself.
             (_, Err((Reason::LocalFault, detail))) => {
                 return Err(Refusal::new(Reason::LocalFault, detail.clone()));
             }
-            (Ruling::Accept(level), _) => Proven { level, results: judged.results, remove_nta },
+            (Ruling::Accept(level), _) => {
+                Proven { level, results: judged.results, proofs: judged.proofs, remove_nta }
+            }
             (Ruling::Refuse(reason), _) => return Err(Refusal::new(reason, detail())),
         };
         if live.config.nta_header.inbound == NtaInbound::Enforce && !self.evidence.has_nta_header(&nta) {
@@ -410,7 +412,8 @@ impl Message<'_> {
         };
         let message = Some(&proven.results);
         let results = authentication_results(&ResultsFacts { authserv_id: by, level, domain, message });
-        let assurance = federation_assurance(&AssuranceFacts { proof, domain, by, record });
+        let assurance =
+            federation_assurance(&AssuranceFacts { proof, proofs: proven.proofs, domain, by, record });
         Arrival {
             level: Some(level),
             rule: self.knock.rule(),
@@ -435,6 +438,8 @@ struct Proven {
     level: Level,
     /// What the message itself said, which decided only where there was no key.
     results: MessageResults,
+    /// The same in the words of the table.
+    proofs: Proofs,
     /// Whether it did not prove itself, so that its NTA headers are not to be shown to anybody (HAND-009).
     remove_nta: bool,
 }

@@ -295,7 +295,9 @@ impl Record {
 impl Proof {
     const ALL: [Self; 4] = [Self::Pass, Self::None, Self::Fail, Self::Temporary];
 
-    const fn as_str(self) -> &'static str {
+    /// The word in the table and in `Federation-Assurance:`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pass => "pass",
             Self::None => "none",

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 
 use crate::model::{AttemptId, DomainName, IdentityRule, Level};
+use crate::policy::Proofs;
 
 use super::results::{MessageResults, SpfIdentity};
 
@@ -232,6 +233,8 @@ impl Proof<'_> {
 pub struct AssuranceFacts<'a> {
     /// On what the level rests.
     pub proof: Proof<'a>,
+    /// What the message proved by itself, at either level.
+    pub proofs: Proofs,
     /// The `From:` domain that was judged.
     pub domain: &'a DomainName,
     /// The node that judged.
@@ -255,6 +258,9 @@ pub fn federation_assurance(facts: &AssuranceFacts<'_>) -> Field {
             words.word_with_list(&format!("client={};", names.join(",")));
         }
     }
+    let Proofs { dkim, dmarc, spf } = facts.proofs;
+    words.word(&format!("dkim={};", dkim.as_str())).word(&format!("dmarc={};", dmarc.as_str()));
+    words.word(&format!("spf={};", spf.as_str()));
     words.word(&format!("by={};", facts.by)).word(&format!("record={}", facts.record));
     words.done()
 }
@@ -427,7 +433,7 @@ mod tests {
         let mut parts = rest.split("; ");
         let level = parts.next();
         let (mut order, mut seen) = (0, 0);
-        let names = ["domain", "rule", "client", "by", "record"];
+        let names = ["domain", "rule", "client", "dkim", "dmarc", "spf", "by", "record"];
         let all_known = parts.by_ref().all(|part| {
             let Some((key, value)) = part.split_once('=') else { return false };
             let place = names.iter().position(|known| *known == key).map_or(0, |at| at + 1);
@@ -443,12 +449,16 @@ mod tests {
                     level == Some("mutual")
                         && value.split(',').all(|one| one.trim().parse::<DomainName>().is_ok())
                 }
+                "dkim" | "dmarc" | "spf" => {
+                    let words = ["pass", "none", "fail", "temporary"];
+                    words.contains(&value) && (value == "pass" || level == Some("mutual"))
+                }
                 "record" => value.len() == 26 && value.bytes().all(|octet| octet.is_ascii_alphanumeric()),
                 _ => false,
             };
             in_order && value_holds
         });
-        matches!(level, Some("mutual" | "nta7516")) && all_known && seen == 4
+        matches!(level, Some("mutual" | "nta7516")) && all_known && seen == 7
     }
 
     /// Proves: +IDEN-021 -IDEN-021
@@ -457,17 +467,28 @@ mod tests {
         let (domain, by) = (name("a.example"), name("nta.b.example"));
         let names = [name("nta-a.a.example"), name("nta-out.a.example")];
         let proof = Proof::Client { rule: IdentityRule::Dane, names: &names };
-        let mutual =
-            federation_assurance(&AssuranceFacts { proof, domain: &domain, by: &by, record: record() });
+        let proofs = Proofs {
+            dkim: crate::policy::Proof::None,
+            dmarc: crate::policy::Proof::Fail,
+            spf: crate::policy::Proof::Temporary,
+        };
+        let mutual = federation_assurance(&AssuranceFacts {
+            proof,
+            proofs,
+            domain: &domain,
+            by: &by,
+            record: record(),
+        });
         assert_eq!(
-            mutual.to_string(),
+            unfolded(&mutual),
             format!(
-                "Federation-Assurance: mutual; domain=a.example; rule=dane;\r\n client=nta-a.a.example,nta-out.a.example; by=nta.b.example;\r\n record={}\r\n",
+                "Federation-Assurance: mutual; domain=a.example; rule=dane; client=nta-a.a.example,nta-out.a.example; dkim=none; dmarc=fail; spf=temporary; by=nta.b.example; record={}",
                 record()
             )
         );
         let by_message = federation_assurance(&AssuranceFacts {
             proof: Proof::Message,
+            proofs: Proofs::PASS,
             domain: &domain,
             by: &by,
             record: record(),
@@ -476,7 +497,7 @@ mod tests {
         assert_eq!(
             line,
             format!(
-                "Federation-Assurance: nta7516; domain=a.example; rule=message; by=nta.b.example; record={}",
+                "Federation-Assurance: nta7516; domain=a.example; rule=message; dkim=pass; dmarc=pass; spf=pass; by=nta.b.example; record={}",
                 record()
             )
         );
@@ -485,6 +506,8 @@ mod tests {
             line.replace("nta7516", "mutual"),
             line.replace("rule=message", "rule=dane"),
             line.replace("; by=nta.b.example", ""),
+            line.replace("; dmarc=pass", ""),
+            line.replace("spf=pass", "spf=none"),
             line.replace("nta7516", "opportunistic"),
             line.replace("record=", "by=x.nl; record="),
         ] {
@@ -525,7 +548,7 @@ mod tests {
             holds(&received(&ReceivedFacts { client: &client, address: Some(address), by, with, record, at }));
             let domain = names.last().unwrap();
             for proof in [Proof::Message, Proof::Client { rule: IdentityRule::FederationCa, names: &names }] {
-                let field = federation_assurance(&AssuranceFacts { proof, domain, by, record });
+                let field = federation_assurance(&AssuranceFacts { proof, proofs: Proofs::PASS, domain, by, record });
                 holds(&field);
                 prop_assert!(is_assurance(&unfolded(&field)));
             }

@@ -174,9 +174,14 @@ fn changed(content: &[u8], seed: u64) -> Vec<Vec<u8>> {
     all
 }
 
+/// Whether a message looks so.
+type Looks = fn(&[u8]) -> bool;
+/// The message, spelt otherwise.
+type Respelt = fn(&[u8]) -> Vec<u8>;
+
 /// Messages that `mail-auth` signs in its own way, so that ours does not verify: what they look like, and why ours is the
 /// answer.
-const EXPLAINED_SIGNED: [(&str, fn(&[u8]) -> bool); 3] = [
+const EXPLAINED_SIGNED: [(&str, Looks); 3] = [
     (
         "RFC 6376 section 3.4.2, again: its signer leaves out a field with blanks before the colon",
         has_blanks_before_colons,
@@ -203,7 +208,7 @@ fn ends_in_a_field(message: &[u8]) -> bool {
 }
 
 /// Where we say yes and `mail-auth` says no, why ours is the answer, and the same message in a spelling that both take.
-const EXPLAINED_YES: [(&str, fn(&[u8]) -> Vec<u8>); 2] = [
+const EXPLAINED_YES: [(&str, Respelt); 2] = [
     (
         "RFC 6376 section 3.4.4: blanks at line ends are ignored, then empty lines at the end of the body; a last line of \
          blanks is one",

@@ -26,9 +26,15 @@ enum State {
     /// The empty line has not come yet.
     Header(Vec<u8>),
     /// The body is going by.
-    Body(Evidence, [Option<BodyHasher>; 2]),
+    Body(Box<Passing>),
     /// The header section is longer than the limit: whoever reads it refuses the message.
     TooLong,
+}
+
+/// A message whose header section is complete, with the digests that run.
+struct Passing {
+    evidence: Evidence,
+    hashers: [Option<BodyHasher>; 2],
 }
 
 /// A complete message, as far as its signatures are concerned.
@@ -64,16 +70,16 @@ impl EvidenceWatch {
     pub fn push(&mut self, octets: &[u8]) {
         match &mut self.state {
             State::TooLong => {}
-            State::Body(_, hashers) => hash(hashers, octets),
+            State::Body(passing) => hash(&mut passing.hashers, octets),
             State::Header(section) => {
                 let seen = section.len();
                 let room = self.limit.saturating_add(4).saturating_sub(seen).min(octets.len());
                 section.extend_from_slice(&octets[..room]);
                 if let Some((end, body)) = end_of_section(section, seen) {
                     section.truncate(end);
-                    let (evidence, mut hashers) = begin(std::mem::take(section));
-                    hash(&mut hashers, &octets[body - seen..]);
-                    self.state = State::Body(evidence, hashers);
+                    let mut passing = begin(std::mem::take(section));
+                    hash(&mut passing.hashers, &octets[body - seen..]);
+                    self.state = State::Body(Box::new(passing));
                 } else if room < octets.len() {
                     self.state = State::TooLong;
                 }
@@ -84,9 +90,9 @@ impl EvidenceWatch {
     /// No more octets. Content without an empty line is a header section only.
     #[must_use]
     pub fn finish(self) -> Evidence {
-        let (mut evidence, hashers) = match self.state {
+        let Passing { mut evidence, hashers } = match self.state {
             State::TooLong => return Evidence::default(),
-            State::Body(evidence, hashers) => (evidence, hashers),
+            State::Body(passing) => *passing,
             State::Header(section) => begin(section),
         };
         evidence.bodies = hashers.map(|hasher| hasher.map(|hasher| hasher.finish().0));
@@ -98,7 +104,7 @@ impl EvidenceWatch {
     pub fn held(&self) -> usize {
         match &self.state {
             State::Header(section) => section.capacity(),
-            State::Body(evidence, _) => evidence.section.capacity(),
+            State::Body(passing) => passing.evidence.section.capacity(),
             State::TooLong => 0,
         }
     }
@@ -119,7 +125,7 @@ fn place(form: Form) -> usize {
 }
 
 /// Reads the signatures of a complete header section, and sets up the digests they ask for.
-fn begin(mut section: Vec<u8>) -> (Evidence, [Option<BodyHasher>; 2]) {
+fn begin(mut section: Vec<u8>) -> Passing {
     section.shrink_to_fit();
     let mut hashers = [None, None];
     let (mut signatures, mut beyond) = (Vec::new(), 0);
@@ -139,7 +145,7 @@ fn begin(mut section: Vec<u8>) -> (Evidence, [Option<BodyHasher>; 2]) {
         }
         signatures.push(Found { at, signature });
     }
-    (Evidence { section, signatures, beyond, bodies: [None, None] }, hashers)
+    Passing { evidence: Evidence { section, signatures, beyond, bodies: [None, None] }, hashers }
 }
 
 fn hash(hashers: &mut [Option<BodyHasher>; 2], octets: &[u8]) {

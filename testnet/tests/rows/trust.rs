@@ -49,7 +49,7 @@ async fn change(net: &Net, change: impl FnOnce(&mut Tree)) {
     configure(net, "b", |text| text).await;
 }
 
-/// Proves: +IDEN-016 -IDEN-016 -IDEN-011 +JUDGE-001 -JUDGE-001 +JUDGE-005 +JUDGE-011 -JUDGE-011 +HAND-009 -HAND-009
+/// Proves: +IDEN-016 -IDEN-016 -IDEN-011 +JUDGE-001 -JUDGE-001 +JUDGE-005 -JUDGE-005 +JUDGE-011 -JUDGE-011 +HAND-009 -HAND-009
 #[test]
 fn a_message_that_does_not_prove_its_sender_is_refused_by_the_row() {
     let a = provider("a", &["a.nl"], "");
@@ -144,6 +144,10 @@ async fn the_nta_header(net: &Net) {
     let own = &net.provider("a").unwrap().placed.certificate;
     let bare = format!("From: <alice@a.nl>\r\n\r\n{BODY}");
     assert_row(net, Who::Peer(own), &Row::new("nta_header_missing", "content", bare.clone())).await;
+    change(net, |tree| {
+        tree.fault(Fault::name("_dmarc.a.nl", Trouble::Servfail));
+    })
+    .await;
     let (id, removed) = taken(net, Who::Peer(own), "alice@a.nl", &format!("x-nta7516 : no\r\n{bare}")).await;
     assert!(removed.ends_with(&bare) && !removed.to_lowercase().contains("x-nta7516"), "{removed}");
     assert!(removed.contains("Federation-Assurance: mutual") && removed.contains("dkim=none"), "{removed}");
@@ -152,5 +156,6 @@ async fn the_nta_header(net: &Net) {
     let record = records.iter().find(|record| record["direction"] == "inbound").unwrap();
     let trust = &record["trust"];
     assert_eq!(trust["nta_headers"][0], "x-nta7516: no", "{record}");
-    assert!(trust["spf"].is_string() && trust["dmarc"].is_string(), "{record}");
+    assert!(trust["spf"].is_string() && trust["dmarc"] == "temperror", "{record}");
+    assert!(removed.contains("dmarc=temporary"), "{removed}");
 }
