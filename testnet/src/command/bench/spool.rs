@@ -337,8 +337,7 @@ mod tests {
     #[test]
     fn the_table_has_both() {
         let text = report(side(&[3_000.0], 20.0), Some(side(&[1_000.0], 21.0))).text();
-        let expected = "\
-         accepted/s           p99 of the reply, ms  processor, us     queued
+        let expected = "         accepted/s           p99 of the reply, ms  processor, us     queued
 sluis    3000 (3000 to 3000)  20.0 (20.0 to 20.0)   300 (300 to 300)  10
 Postfix  1000 (1000 to 1000)  21.0 (21.0 to 21.0)   300 (300 to 300)  10
 ratio 3.00 (3.00 to 3.00), wanted 3, and p99 no worse: ok
