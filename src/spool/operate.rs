@@ -111,7 +111,8 @@ impl Spool {
         .await
     }
 
-    /// The deliveries that match, oldest message first. Damaged ones are left out; [`Spool::counts`] counts them.
+    /// The deliveries that match, oldest message first. Damaged ones are left out; [`Spool::counts`] counts them. One whose
+    /// message is damaged is listed as held for that.
     ///
     /// # Errors
     /// [`SpoolError::Broken`].
@@ -127,12 +128,19 @@ impl Spool {
                 }
                 if filter.matches(id, &delivery) {
                     match tables.message(id.message) {
-                        Ok(message) => found.push(view(id, &delivery, Some(&message), retry)),
+                        Ok(message) if filter.wants(delivery.phase()) => {
+                            found.push(view(id, &delivery, Some(&message), retry));
+                        }
+                        Ok(_) => {}
                         Err(error @ SpoolError::Broken(_)) => {
                             failed = Some(error);
                             return ControlFlow::Break(());
                         }
-                        Err(_) => found.push(view(id, &delivery, None, retry)),
+                        // Nobody tries or returns it without its message: whatever it waits for will not come.
+                        Err(_) if filter.wants(Phase::Held) => {
+                            found.push(kept_back(view(id, &delivery, None, retry)));
+                        }
+                        Err(_) => {}
                     }
                 }
                 ControlFlow::Continue(())
@@ -212,9 +220,19 @@ impl Spool {
     }
 }
 
+/// A delivery without its message, which is damaged.
+fn kept_back(view: DeliveryView) -> DeliveryView {
+    DeliveryView { phase: Phase::Held, held_by: Some(Hold::Damaged), due: None, ..view }
+}
+
 impl Filter {
+    fn wants(&self, phase: Phase) -> bool {
+        self.phase.is_none_or(|wanted| wanted == phase)
+    }
+
+    /// Whether it may be meant. One that waits may yet turn out to be held, for want of its message.
     fn matches(&self, id: DeliveryId, delivery: &StoredDelivery) -> bool {
-        self.phase.is_none_or(|phase| delivery.phase() == phase)
+        (self.wants(delivery.phase()) || self.phase == Some(Phase::Held))
             && self.message.is_none_or(|message| id.message == message)
             && self
                 .domain

@@ -261,7 +261,15 @@ async fn t37_a_message_whose_file_is_gone_is_held_and_a_damaged_record_stops_nob
     assert!(matches!(spool.message(damaged.message()).await, Err(SpoolError::Damaged(_))));
     assert!(matches!(spool.content(lost.message()).await, Err(SpoolError::Damaged(_))));
     assert_eq!(content_of(&spool, good.message()).await.unwrap(), b"Received: here\r\ngood");
-    assert_eq!(spool.list(Filter::default()).await.unwrap().len(), 3);
+    // Whoever lists the queue sees that nothing will become of the damaged one by itself.
+    let listed = spool.list(Filter::default()).await.unwrap();
+    let held = |view: &DeliveryView| (view.delivery.message, view.held_by);
+    assert_eq!(listed.len(), 3);
+    let kept_back: Vec<_> = listed.iter().filter(|view| view.phase == Phase::Held).map(held).collect();
+    assert_eq!(kept_back, [lost.message(), damaged.message()].map(|id| (id, Some(Hold::Damaged))));
+    let only = |phase| Filter { phase: Some(phase), ..Filter::default() };
+    assert_eq!(spool.list(only(Phase::Held)).await.unwrap().len(), 2);
+    assert_eq!(spool.list(only(Phase::Waiting)).await.unwrap().len(), 1);
     let due: Vec<_> = spool.take_due(world.now(), 9).iter().map(|claim| claim.delivery().message).collect();
     assert_eq!(due, [good.message()]);
 }
