@@ -11,7 +11,9 @@ use tokio::time::{sleep, timeout};
 use super::letters::{Arrived, Letter, exists};
 use super::network::{Listener, Net};
 use crate::model::{BodyType, ContentLeft, Digest, DomainName, Envelope, Recipient, ReversePath};
-use crate::transport::smtp::dialogue::{Content, Dialect, Dialogue, Settled, StepLimits};
+use crate::transport::smtp::dialogue::{
+    Content, Dialect, Dialogue, RecipientReply, Settled, Step, StepLimits,
+};
 use crate::transport::smtp::server::Accept;
 use crate::transport::tls::{ClientTls, KeyRing, Pins, ServerProof};
 use crate::world::{Clock, Link, Random, SeededRandom};
@@ -118,7 +120,7 @@ pub(super) struct Posted {
     pub(super) taken: Vec<String>,
     /// Recipients it refused for good.
     pub(super) refused: Vec<String>,
-    /// How often the letter may have been taken and no answer came: it was sent again.
+    /// How often the letter may have been taken and no answer said so: it was sent again.
     pub(super) unanswered: u64,
 }
 
@@ -145,7 +147,8 @@ impl Platform {
         posted
     }
 
-    /// The answers there were, and whether content may have reached the node without one.
+    /// The answers there were, and whether content may have reached the node without one that says what became of it. A node
+    /// whose flush failed says "later", and the message may be found on its disk all the same (SPOOL-003).
     async fn submit(&self, letter: &Letter, to: &[String]) -> (Vec<(String, Settled)>, bool) {
         let Some(mut dialogue) = self.open().await else { return (Vec::new(), false) };
         let address = |text: &String| text.parse().expect("of our own making");
@@ -160,7 +163,13 @@ impl Platform {
         let mut reader = letter.content.as_slice();
         let content = Content { reader: &mut reader, size: letter.content.len() as u64 };
         let (answers, unanswered) = match dialogue.send(&envelope, content).await {
-            Ok(transfer) => (transfer.recipients, false),
+            Ok(transfer) => {
+                let doubtful = |answer: &RecipientReply| {
+                    answer.step == Step::FinalDot && answer.settled == Settled::Later
+                };
+                let unanswered = transfer.recipients.iter().any(doubtful);
+                (transfer.recipients, unanswered)
+            }
             Err(failed) => (failed.settled, failed.error.content_left() != ContentLeft::Never),
         };
         (answers.into_iter().map(|answer| (answer.address.to_string(), answer.settled)).collect(), unanswered)

@@ -40,10 +40,11 @@ pub(super) fn judge(
     }
     faults.extend(mailboxes.iter().filter_map(|mail| misplaced(letters, mail)));
     let (copies, explained) = (copies(mailboxes), explanations(posted, records));
-    if copies > explained {
-        faults.push(format!("{copies} copies, and {explained} explanations"));
+    life.copies = copies.iter().map(|(count, _)| count).sum();
+    if life.copies > explained {
+        let what: Vec<_> = copies.iter().map(|(count, what)| format!("{count} of {what}")).collect();
+        faults.push(format!("{} copies, and {explained} explanations: {}", life.copies, what.join("; ")));
     }
-    life.copies = copies;
     faults.extend(records.iter().filter_map(weaker));
     faults
 }
@@ -78,13 +79,18 @@ fn misplaced(letters: &[Letter], mail: &Arrived) -> Option<String> {
     provider_of(&mail.recipient).is_none().then(|| format!("{what}: nobody's recipient"))
 }
 
-/// How many arrivals are of something that had arrived before.
-fn copies(mailboxes: &[Arrived]) -> u64 {
+/// What had arrived before when it arrived, and how often.
+fn copies(mailboxes: &[Arrived]) -> Vec<(u64, String)> {
     let mut seen = BTreeMap::new();
     for mail in mailboxes {
         *seen.entry((mail.letter, &mail.sender, &mail.recipient, &mail.failed)).or_insert(0_u64) += 1;
     }
-    seen.values().map(|count| count - 1).sum()
+    let again = seen.into_iter().filter(|(_, count)| *count > 1);
+    again
+        .map(|((letter, sender, recipient, failed), count)| {
+            (count - 1, format!("letter {letter:?} from <{sender}> to <{recipient}>, failed {failed:?}"))
+        })
+        .collect()
 }
 
 /// How often somebody could not know whether the other side had it (RFC 1047), by whatever name: a platform without an
