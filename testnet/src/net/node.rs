@@ -438,11 +438,7 @@ floor = "{floor}"
     if provider.identity == IdentityRule::Pinned {
         toml.push_str(&pins(plan, placed));
     }
-    for (selector, key) in signing {
-        // Writing to a String does not fail.
-        let _ =
-            write!(toml, "[[dkim]]\ndomains = {domains}\nselector = \"{selector}\"\nkey = {}\n\n", file(key));
-    }
+    toml.push_str(&dkim(&domains, signing));
     // Writing to a String does not fail.
     let _ = write!(
         toml,
@@ -482,6 +478,14 @@ private_peer_addresses = true
         }
     }
     toml
+}
+
+/// An entry for each key that signs mail, as selector and file.
+fn dkim(domains: &str, signing: &[(&str, PathBuf)]) -> String {
+    let entry = |(selector, key): &(&str, PathBuf)| {
+        format!("[[dkim]]\ndomains = {domains}\nselector = \"{selector}\"\nkey = {}\n\n", file(key))
+    };
+    signing.iter().map(entry).collect()
 }
 
 /// An entry with the key of every other provider.
