@@ -15,7 +15,7 @@ use sluis::discovery::{
     AddressRule, Anchors, CacheSettings, Discovery, DiscoverySettings, DnsSettings, Trust,
 };
 use sluis::model::{Reason, ReversePath};
-use sluis::trust::{Effort, Evidence, GivenName, HeaderLimits, HeaderWatch, Input, Judge, Judged};
+use sluis::trust::{Evidence, GivenName, HeaderLimits, HeaderWatch, Input, Judge, Judged};
 use sluis::world::{ManualClock, SeededRandom, World};
 use testnet::dns::{DnsServer, Fault, RrType, Tree, Trouble};
 
@@ -88,7 +88,6 @@ impl Lab {
                 mail_from: &ReversePath::from("jan@a.nl".to_owned()),
                 from_domain: &facts.from_domain,
                 evidence: &Evidence::of(content.as_bytes()),
-                effort: Effort::Deciding,
                 host: &"nta.b.nl".parse().unwrap(),
             })
             .await

@@ -83,7 +83,7 @@ impl Config {
     /// What happens to mail of a domain of ours that other providers would not believe (SIGN-011).
     #[must_use]
     pub fn own_domain(&self) -> OwnDomainRule {
-        self.submission.as_ref().map_or(OwnDomainRule::Warn, |submission| submission.own_domain)
+        self.submission.as_ref().map_or(OwnDomainRule::Refuse, |submission| submission.own_domain)
     }
 
     /// The port on which other providers' nodes listen.

@@ -16,14 +16,14 @@ use crate::handoff::deliver::RecipientKnown;
 use crate::model::{
     Address, AttemptId, Direction, DomainName, Envelope, Level, Reason, Recipient, ReversePath,
 };
-use crate::policy::{Case, Client, Identity, PEER_SIGNATURE, PeerSignature, Proofs, Record, Ruling, ruling};
+use crate::policy::{Case, Client, Identity, Proofs, Record, Ruling, ruling};
 use crate::spool::{Arrival, Arrived, Draft, Imprint, NewMessage, Origin, Repeated, Route};
 use crate::transport::smtp::Reply;
 use crate::transport::smtp::command::Mail;
 use crate::transport::smtp::server::{Content, Gate, SecuredSession};
 use crate::trust::{
-    AssuranceFacts, Effort, Evidence, GivenName, HeaderFacts, Input, MessageResults, NtaNames, Proof,
-    ResultsFacts, authentication_results, federation_assurance,
+    AssuranceFacts, Evidence, GivenName, HeaderFacts, Input, MessageResults, NtaNames, Proof, ResultsFacts,
+    authentication_results, federation_assurance,
 };
 
 /// The gate for other providers.
@@ -322,16 +322,13 @@ impl Message<'_> {
         }
     }
 
-    /// SPF, DKIM and DMARC: where nothing else proves the sender they decide (IDEN-016); at `mutual` they are recorded
-    /// (JUDGE-005).
+    /// SPF, DKIM and DMARC: where nothing else proves the sender all of them decide (IDEN-016); at `mutual` DKIM does, and
+    /// the others are recorded (JUDGE-005).
     async fn judge_message(&self, allowed: Allowed, ledger: &mut Ledger) -> Result<Proven, Refusal> {
         let live = self.node.live();
-        let (identity, effort) = match allowed {
-            Allowed::Mutual if PEER_SIGNATURE == PeerSignature::Recorded => {
-                (Identity::OfSender, Effort::Recording)
-            }
-            Allowed::Mutual => (Identity::OfSender, Effort::Deciding),
-            Allowed::ByMessage | Allowed::ByFrom => (Identity::NoCertificate, Effort::Deciding),
+        let identity = match allowed {
+            Allowed::Mutual => Identity::OfSender,
+            Allowed::ByMessage | Allowed::ByFrom => Identity::NoCertificate,
         };
         let judged = self
             .node
@@ -343,7 +340,6 @@ impl Message<'_> {
                 mail_from: &self.envelope.sender,
                 from_domain: &self.header.from_domain,
                 evidence: &self.evidence,
-                effort,
                 host: &live.config.node.name,
             })
             .await;
@@ -357,19 +353,17 @@ impl Message<'_> {
         }
         let case = Case { identity, record: Record::Valid, floor: Level::Nta7516, proofs: judged.proofs };
         let remove_nta = judged.verdict.is_err();
-        let detail = || judged.verdict.clone().err().map_or_else(String::new, |(_, detail)| detail);
         let proven = match (ruling(&case), &judged.verdict) {
-            (Ruling::Accept(Level::Mutual), _) => {
-                Proven { level: Level::Mutual, results: judged.results, proofs: judged.proofs, remove_nta }
-            }
-            // A fault of our own has no row, and never lets a message in that must prove itself.
+            // A fault of our own has no row, and never lets a message in.
             (_, Err((Reason::LocalFault, detail))) => {
                 return Err(Refusal::new(Reason::LocalFault, detail.clone()));
             }
             (Ruling::Accept(level), _) => {
                 Proven { level, results: judged.results, proofs: judged.proofs, remove_nta }
             }
-            (Ruling::Refuse(reason), _) => return Err(Refusal::new(reason, detail())),
+            (Ruling::Refuse(reason), _) => {
+                return Err(Refusal::new(reason, judged.details.of(identity, reason)));
+            }
         };
         if live.config.nta_header.inbound == NtaInbound::Enforce && !self.evidence.has_nta_header(&nta) {
             return Err(Refusal::new(Reason::NtaHeaderMissing, "the configured header is not there once"));

@@ -94,19 +94,6 @@ pub enum Ruling {
     Refuse(Reason),
 }
 
-/// Whether mail at `mutual` must also carry a passing DKIM signature aligned with `From:`, so that one `d=` belongs to the
-/// authenticated peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PeerSignature {
-    /// It is looked at and recorded.
-    Recorded,
-    /// Without it the message is refused.
-    Required,
-}
-
-/// What is in force. Nodes only begin to sign, so that requiring it now would refuse honest mail.
-pub const PEER_SIGNATURE: PeerSignature = PeerSignature::Recorded;
-
 /// A row: the values of each column for which it is meant, none for any, and what follows.
 struct Row {
     identity: &'static [Identity],
@@ -115,8 +102,6 @@ struct Row {
     dkim: &'static [Proof],
     dmarc: &'static [Proof],
     spf: &'static [Proof],
-    /// The row counts only under this setting.
-    under: Option<PeerSignature>,
     ruling: Ruling,
 }
 
@@ -127,7 +112,6 @@ const ANY: Row = Row {
     dkim: &[],
     dmarc: &[],
     spf: &[],
-    under: None,
     ruling: Ruling::Refuse(Reason::LocalFault),
 };
 
@@ -146,7 +130,6 @@ const fn with(record: &'static [Record]) -> Row {
 const MUTUAL: &[Level] = &[Level::Mutual];
 const TEMPORARY: &[Proof] = &[Proof::Temporary];
 const NOT_THERE: &[Proof] = &[Proof::None, Proof::Fail];
-const SIGNED: Option<PeerSignature> = Some(PeerSignature::Required);
 
 /// The first row that fits decides. A client that failed comes first, because nothing else may excuse it (IDEN-008).
 const TABLE: [Row; 22] = [
@@ -160,8 +143,8 @@ const TABLE: [Row; 22] = [
     refuse(with(&[Record::Invalid]), Reason::SenderNotFederated),
     refuse(with(&[Record::Absent]), Reason::SenderNotFederated),
     refuse(of(&[Identity::OfAnother]), Reason::ClientNotOfSender),
-    refuse(Row { dkim: TEMPORARY, under: SIGNED, ..of(&[Identity::OfSender]) }, Reason::TrustDnsTemporary),
-    refuse(Row { dkim: NOT_THERE, under: SIGNED, ..of(&[Identity::OfSender]) }, Reason::DkimFailed),
+    refuse(Row { dkim: TEMPORARY, ..of(&[Identity::OfSender]) }, Reason::TrustDnsTemporary),
+    refuse(Row { dkim: NOT_THERE, ..of(&[Identity::OfSender]) }, Reason::DkimFailed),
     Row { ruling: Ruling::Accept(Level::Mutual), ..of(&[Identity::OfSender]) },
     refuse(with(&[Record::Keyed]), Reason::HeldToMutual),
     refuse(with(&[Record::KeysUnknown]), Reason::ClientIdentityTemporary),
@@ -178,7 +161,6 @@ const TABLE: [Row; 22] = [
         dkim: &[Proof::Pass],
         dmarc: &[Proof::Pass],
         spf: &[Proof::Pass],
-        under: None,
         ruling: Ruling::Accept(Level::Nta7516),
     },
 ];
@@ -187,24 +169,22 @@ fn fits<T: PartialEq>(pattern: &[T], value: &T) -> bool {
     pattern.is_empty() || pattern.contains(value)
 }
 
-fn ruling_under(setting: PeerSignature, case: &Case) -> Ruling {
-    let found = TABLE.iter().find(|row| {
-        row.under.is_none_or(|under| under == setting)
-            && fits(row.identity, &case.identity)
-            && fits(row.record, &case.record)
-            && fits(row.floor, &case.floor)
-            && fits(row.dkim, &case.proofs.dkim)
-            && fits(row.dmarc, &case.proofs.dmarc)
-            && fits(row.spf, &case.proofs.spf)
-    });
-    // A test shows that there is always one; if there were none, nothing would be taken.
-    found.map_or(ANY.ruling, |row| row.ruling)
+impl Row {
+    fn fits(&self, case: &Case) -> bool {
+        fits(self.identity, &case.identity)
+            && fits(self.record, &case.record)
+            && fits(self.floor, &case.floor)
+            && fits(self.dkim, &case.proofs.dkim)
+            && fits(self.dmarc, &case.proofs.dmarc)
+            && fits(self.spf, &case.proofs.spf)
+    }
 }
 
 /// What becomes of a message.
 #[must_use]
 pub fn ruling(case: &Case) -> Ruling {
-    ruling_under(PEER_SIGNATURE, case)
+    // A test shows that there is always a row; if there were none, nothing would be taken.
+    TABLE.iter().find(|row| row.fits(case)).map_or(ANY.ruling, |row| row.ruling)
 }
 
 /// Judges one domain for one client at the floor that applies to that domain, before there is content: whatever would be
@@ -315,8 +295,7 @@ pub fn judging_markdown() -> String {
         "| row | client | NTA record | floor | DKIM | DMARC | SPF | outcome | reason | requirement |\n\
          |---|---|---|---|---|---|---|---|---|---|\n",
     );
-    let rows = TABLE.iter().filter(|row| row.under.is_none_or(|under| under == PEER_SIGNATURE));
-    for (at, row) in rows.enumerate() {
+    for (at, row) in TABLE.iter().enumerate() {
         let (outcome, reason, requirement) = match row.ruling {
             Ruling::Accept(level) => (format!("accept at `{level}`"), String::new(), ""),
             Ruling::Refuse(reason) => {
@@ -376,7 +355,7 @@ mod tests {
     }
 
     /// The same decision in other words: the levels of `spec/04-identity.md` as nested questions.
-    fn expected(case: &Case, setting: PeerSignature) -> Ruling {
+    fn expected(case: &Case) -> Ruling {
         use Ruling::{Accept, Refuse};
         let Proofs { dkim, dmarc, spf } = case.proofs;
         let failed = match case.identity {
@@ -398,12 +377,8 @@ mod tests {
         }
         match (case.identity, case.record) {
             (Identity::OfAnother, _) => return Refuse(Reason::ClientNotOfSender),
-            (Identity::OfSender, _) if setting == PeerSignature::Required && dkim == Proof::Temporary => {
-                return Refuse(Reason::TrustDnsTemporary);
-            }
-            (Identity::OfSender, _) if setting == PeerSignature::Required && dkim != Proof::Pass => {
-                return Refuse(Reason::DkimFailed);
-            }
+            (Identity::OfSender, _) if dkim == Proof::Temporary => return Refuse(Reason::TrustDnsTemporary),
+            (Identity::OfSender, _) if dkim != Proof::Pass => return Refuse(Reason::DkimFailed),
             (Identity::OfSender, _) => return Accept(Level::Mutual),
             (_, Record::Keyed) => return Refuse(Reason::HeldToMutual),
             (_, Record::KeysUnknown) => return Refuse(Reason::ClientIdentityTemporary),
@@ -425,53 +400,37 @@ mod tests {
     fn every_combination_has_the_outcome_of_its_row() {
         let cases = every_case();
         assert_eq!(cases.len(), 8 * 6 * 2 * 4 * 4 * 4);
-        for setting in [PeerSignature::Recorded, PeerSignature::Required] {
-            let mut accepted = [0, 0];
-            for case in &cases {
-                let ruling = ruling_under(setting, case);
-                assert_eq!(ruling, expected(case, setting), "{case:?}");
-                assert_ne!(ruling, ANY.ruling, "no row fits {case:?}");
-                if let Ruling::Accept(level) = ruling {
-                    accepted[usize::from(level == Level::Mutual)] += 1;
-                }
+        let mut accepted = [0, 0];
+        for case in &cases {
+            let ruling = ruling(case);
+            assert_eq!(ruling, expected(case), "{case:?}");
+            assert_ne!(ruling, ANY.ruling, "no row fits {case:?}");
+            if let Ruling::Accept(level) = ruling {
+                accepted[usize::from(level == Level::Mutual)] += 1;
             }
-            // At `nta7516`: two clients, one record, one floor, three passes. At `mutual`: three records, both floors.
-            let signed = if setting == PeerSignature::Required { 16 } else { 64 };
-            assert_eq!(accepted, [2, 3 * 2 * signed], "{setting:?}");
         }
+        // At `nta7516`: two clients, one record, one floor, three passes. At `mutual`: three records, both floors, DKIM.
+        assert_eq!(accepted, [2, 3 * 2 * 16]);
     }
 
     /// Proves: +JUDGE-005 -JUDGE-005
     #[test]
-    fn at_mutual_the_message_changes_nothing_unless_a_signature_is_required() {
-        assert_eq!(PEER_SIGNATURE, PeerSignature::Recorded);
+    fn at_mutual_only_dkim_decides() {
         for case in every_case().iter().filter(|case| case.identity == Identity::OfSender) {
-            let best = Case { proofs: Proofs::PASS, ..*case };
-            assert_eq!(ruling(case), ruling(&best), "{case:?}");
-            if ruling_under(PeerSignature::Required, case) != ruling(case) {
-                assert_ne!(case.proofs.dkim, Proof::Pass, "{case:?}");
-            }
+            let dkim = case.proofs.dkim;
+            let alone = Case { proofs: Proofs { dkim, ..Proofs::PASS }, ..*case };
+            assert_eq!(ruling(case), ruling(&alone), "{case:?}");
+            let taken = ruling(case) == Ruling::Accept(Level::Mutual);
+            assert!(!taken || dkim == Proof::Pass, "{case:?}");
         }
     }
 
-    /// Each row decides at least one case, under the setting it is meant for.
+    /// Each row decides at least one case.
     #[test]
     fn no_row_stands_in_the_shadow_of_others() {
         let cases = every_case();
-        for (at, row) in TABLE.iter().enumerate() {
-            let setting = row.under.unwrap_or(PEER_SIGNATURE);
-            let decides = cases.iter().any(|case| {
-                let first = TABLE.iter().position(|row| {
-                    row.under.is_none_or(|under| under == setting)
-                        && fits(row.identity, &case.identity)
-                        && fits(row.record, &case.record)
-                        && fits(row.floor, &case.floor)
-                        && fits(row.dkim, &case.proofs.dkim)
-                        && fits(row.dmarc, &case.proofs.dmarc)
-                        && fits(row.spf, &case.proofs.spf)
-                });
-                first == Some(at)
-            });
+        for at in 0..TABLE.len() {
+            let decides = cases.iter().any(|case| TABLE.iter().position(|row| row.fits(case)) == Some(at));
             assert!(decides, "row {at}");
         }
     }

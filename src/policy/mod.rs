@@ -16,10 +16,7 @@ mod table;
 mod terms;
 
 pub use consequence::{Acts, Consequence, Outbound, consequence};
-pub use judging::{
-    Case, Identity, PEER_SIGNATURE, PeerSignature, Proof, Proofs, Record, Ruling, judge_sender,
-    judging_markdown, ruling,
-};
+pub use judging::{Case, Identity, Proof, Proofs, Record, Ruling, judge_sender, judging_markdown, ruling};
 pub use sender::{Client, ClientKeys, SenderVerdict, Standing};
 pub use table::markdown;
 pub use terms::{Policy, Terms};

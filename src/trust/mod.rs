@@ -35,7 +35,7 @@ pub use fields::{
     authentication_results, date, federation_assurance, received,
 };
 pub use header::{HeaderFacts, HeaderFault, HeaderLimits, HeaderWatch, ReportKind};
-pub use judge::{Effort, Input, Judge, Judged, OwnDomain, OwnState, dmarc_enforces};
+pub use judge::{Input, Judge, Judged, OwnDomain, OwnState, dmarc_enforces};
 pub use nta::NtaNames;
 pub use results::{DkimResult, DkimWord, DmarcWord, MessageResults, SpfIdentity, SpfResult, SpfWord};
 pub use signing::{

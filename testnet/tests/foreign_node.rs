@@ -28,6 +28,7 @@ struct Provider {
     host: &'static str,
     address: IpAddr,
     identity: Identity,
+    signing: Vec<SigningKey>,
 }
 
 /// Whether a provider says in DNS which key it has as a client.
@@ -40,7 +41,7 @@ enum ClientKey {
 impl Provider {
     fn new(domain: &'static str, host: &'static str, number: u8) -> Result<Self, Box<dyn std::error::Error>> {
         let identity = CertSpec::new(host).self_signed(Timestamp::now())?;
-        Ok(Self { domain, host, address: [127, 7, number, 1].into(), identity })
+        Ok(Self { domain, host, address: [127, 7, number, 1].into(), identity, signing: SigningKey::both()? })
     }
 
     /// All that a sound provider publishes.
@@ -54,6 +55,9 @@ impl Provider {
             .mx(domain, 10, host)
             .address(host, *address)
             .tlsa(&format!("_25._tcp.{host}"), &tlsa);
+        for key in &self.signing {
+            tree.txt(&key.name(domain), &key.record);
+        }
         if client == ClientKey::Published {
             tree.tlsa(&format!("_smtp-client.{host}"), &tlsa);
         }
@@ -97,7 +101,7 @@ impl Stage {
             resolver: (RESOLVER, 53).into(),
             anchor_ds: self.dns.anchor_ds(),
             floor,
-            signing: Vec::new(),
+            signing: of.signing.clone(),
             lmtp_socket: (of.domain == self.b.domain).then(|| self.dovecot.lmtp_socket()),
         }
     }
@@ -130,7 +134,7 @@ fn send(sender: &Sender) -> Result<(Disposition, String), Box<dyn std::error::Er
     Ok((outcome.disposition, format!("{}\n{}", outcome.reason, postfix.log())))
 }
 
-/// A Postfix as most providers have it, plus a client certificate: nothing more is needed for the highest level.
+/// A Postfix as most providers have it, with OpenDKIM, plus a client certificate: nothing more is needed for the highest level.
 ///
 /// Proves: +IDEN-006 +IDEN-009 +IDEN-010 +IDEN-013 +IDEN-021
 #[test]
@@ -138,7 +142,8 @@ fn postfix_with_a_certificate_is_mutual() {
     isolated(|| {
         let mut stage = Stage::set(ClientKey::Published)?;
         let node = Node::start(&stage.node(&stage.b, Floor::Mutual))?;
-        let (disposition, told) = send(&stage.sender())?;
+        let opendkim = signer(&stage)?;
+        let (disposition, told) = send(&Sender { milter: Some(opendkim.addr()), ..stage.sender() })?;
         assert_eq!(disposition, Disposition::Sent, "{told}\n{}", node.log());
         assert!(told.contains("Verified TLS connection established to nta.b.nl"), "{told}");
 
@@ -227,17 +232,6 @@ fn signer(stage: &Stage) -> Result<OpenDkim, Box<dyn std::error::Error>> {
     Ok(opendkim)
 }
 
-/// An OpenDKIM that is asked about signatures of the first provider, whose keys are published.
-fn verifier(stage: &Stage, keys: &[SigningKey]) -> Result<OpenDkim, Box<dyn std::error::Error>> {
-    let opendkim = OpenDkim::start(stage.a.address, stage.a.domain, RESOLVER)?;
-    stage.dns.update(|tree| {
-        for key in keys {
-            tree.txt(&key.name(stage.a.domain), &key.record);
-        }
-    })?;
-    Ok(opendkim)
-}
-
 /// The Postfix of the second provider.
 fn receiver(stage: &Stage, identity: Identity) -> Result<Postfix, Box<dyn std::error::Error>> {
     Ok(Postfix::receiver(&Receiver {
@@ -291,10 +285,8 @@ fn dovecot_keeps_what_node_hands_to_node_byte_for_byte() {
     isolated(|| {
         let mut stage = Stage::set(ClientKey::Published)?;
         let receiving = Node::start(&stage.node(&stage.b, Floor::Mutual))?;
-        let signing = SigningKey::both()?;
-        let sending =
-            Node::start(&NodeConfig { signing: signing.clone(), ..stage.node(&stage.a, Floor::Mutual) })?;
-        let opendkim = verifier(&stage, &signing)?;
+        let sending = Node::start(&stage.node(&stage.a, Floor::Mutual))?;
+        let opendkim = OpenDkim::start(stage.a.address, stage.a.domain, RESOLVER)?;
         let parties = Parties { sender: "a.nl".into(), recipient: "b.nl".into() };
         for case in cases() {
             sending.send("anna@a.nl", "bob@b.nl", &case.write(&parties).content)?;

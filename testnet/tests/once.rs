@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 use testnet::net::once::Line;
 use testnet::net::{Build, Home, Net, locate, once};
-use testnet::topology::{Expectation, Level, Message, Topology};
+use testnet::topology::{Expectation, Level, Message, Signature, Topology};
 
 /// A topology that has run.
 struct Run {
@@ -208,6 +208,7 @@ fn wrong_expectations_are_noticed() {
         from: "alice@a.nl".into(),
         to: to.into(),
         header_from: None,
+        signature: Signature::Own,
         sent_by: None,
         through: None,
         expect,

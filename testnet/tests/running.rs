@@ -58,11 +58,23 @@ struct Halves {
 fn halves(from: &str, subject: &str) -> Halves {
     let line = "a line of a message that takes its time\r\n";
     let head = format!("From: <{from}>\r\nSubject: {subject}\r\n\r\n");
-    let content = [head, line.repeat(50_000)].concat().into_bytes();
-    Halves { pause: content.len() / 2, content }
+    Halves::of([head, line.repeat(50_000)].concat().into_bytes())
+}
+
+/// What `b` sends to others is signed.
+fn signed(net: &Net, content: &[u8]) -> Vec<u8> {
+    net.provider("b").unwrap().placed.sign("bob@b.nl", content).unwrap()
 }
 
 impl Halves {
+    const fn of(content: Vec<u8>) -> Self {
+        Self { pause: content.len() / 2, content }
+    }
+
+    fn signed(&self, net: &Net) -> Self {
+        Self::of(signed(net, &self.content))
+    }
+
     fn first(&self) -> &[u8] {
         &self.content[..self.pause]
     }
@@ -87,8 +99,15 @@ async fn begin_data(client: &mut Session, from: &str, to: &str, first: &[u8]) {
 
 /// Offers a small message.
 async fn offer(client: &mut Session, from: &str, to: &str) -> (u16, String) {
-    let content = format!("From: <{from}>\r\nSubject: small\r\n\r\nx\r\n").into_bytes();
-    let offered = client.offer(&Envelope::plain(from, to, &content), &content, Carriage::Data).await.unwrap();
+    offer_content(client, from, to, &small(from)).await
+}
+
+fn small(from: &str) -> Vec<u8> {
+    format!("From: <{from}>\r\nSubject: small\r\n\r\nx\r\n").into_bytes()
+}
+
+async fn offer_content(client: &mut Session, from: &str, to: &str, content: &[u8]) -> (u16, String) {
+    let offered = client.offer(&Envelope::plain(from, to, content), content, Carriage::Data).await.unwrap();
     (offered.reply.code, offered.reply.text())
 }
 
@@ -137,7 +156,8 @@ fn t24_reload_takes_new_keys_and_settings_while_mail_passes() {
     with_net(Topology::three_providers(), async |net| {
         let node = net.node("a").unwrap();
         let old = net.provider("a").unwrap().placed.certificate.clone();
-        let (submitted, from_peer) = (halves("alice@a.nl", "ours"), halves("bob@b.nl", "theirs"));
+        let (submitted, from_peer) =
+            (halves("alice@a.nl", "ours"), halves("bob@b.nl", "theirs").signed(&net));
 
         // Under way: content half sent, by the platform and by a peer; a transaction before its content; a session.
         let mut sending = platform(&net).await;
@@ -191,14 +211,15 @@ fn t24_reload_takes_new_keys_and_settings_while_mail_passes() {
         receiving.write(&from_peer.rest()).await.unwrap();
         assert_eq!(receiving.reply().await.unwrap().code, 250);
         assert_eq!(before_content.command("DATA").await.unwrap().code, 354);
-        before_content.write(b"From: <bob@b.nl>\r\n\r\nx\r\n.\r\n").await.unwrap();
+        let content = signed(&net, b"From: <bob@b.nl>\r\n\r\nx\r\n");
+        before_content.write(&[&content[..], b".\r\n"].concat()).await.unwrap();
         assert_eq!(before_content.reply().await.unwrap().code, 250);
         accepted(offer(&mut idle, "alice@a.nl", "idle@b.nl").await);
 
         let (a, b) = (net.provider("a").unwrap().sink().unwrap(), net.provider("b").unwrap().sink().unwrap());
         assert_arrived(&arrived(b, "under-way@b.nl").await, &submitted.content);
         assert_arrived(&arrived(a, "under-way@a.nl").await, &from_peer.content);
-        assert_arrived(&arrived(a, "before-content@a.nl").await, b"From: <bob@b.nl>\r\n\r\nx\r\n");
+        assert_arrived(&arrived(a, "before-content@a.nl").await, &content);
         arrived(b, "idle@b.nl").await;
         net.stop().await;
     });
@@ -252,7 +273,7 @@ fn a_node_that_is_told_to_stop_finishes_what_it_can_and_keeps_what_it_answered_f
         begin_data(&mut in_time, "alice@a.nl", "in-time@b.nl", content.first()).await;
         let mut never = platform(&net).await;
         begin_data(&mut never, "alice@a.nl", "never@b.nl", content.first()).await;
-        let theirs = halves("bob@b.nl", "never");
+        let theirs = halves("bob@b.nl", "never").signed(&net);
         let mut never_theirs = peer(&net).await;
         begin_data(&mut never_theirs, "bob@b.nl", "never@a.nl", theirs.first()).await;
         let (mut idle, mut idle_peer) = (platform(&net).await, peer(&net).await);
@@ -286,7 +307,8 @@ fn a_node_that_is_told_to_stop_finishes_what_it_can_and_keeps_what_it_answered_f
         assert_eq!(deliveries[0]["recipients"][0]["address"], "in-time@b.nl");
         assert_eq!(node.ask(&["spool", "show", &id]).await.unwrap()["message"]["message"], id.as_str());
         let mut fresh = peer(&net).await;
-        accepted(offer(&mut fresh, "bob@b.nl", "fresh@a.nl").await);
+        let content = signed(&net, &small("bob@b.nl"));
+        accepted(offer_content(&mut fresh, "bob@b.nl", "fresh@a.nl", &content).await);
         let sink = net.provider("a").unwrap().sink().unwrap();
         arrived(sink, "fresh@a.nl").await;
         assert_eq!(sink.messages().len(), 1, "{:?}", sink.messages());

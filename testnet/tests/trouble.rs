@@ -129,17 +129,18 @@ async fn t39_a_message_sent_again_after_a_lost_reply_arrives_once() {
     let address = SocketAddr::new(*ip, net.plan.topology.smtp_port);
     let identity = Some(&c.placed.certificate);
     let (from, to) = ("carol@c.nl", "bob@b.nl");
+    let signed = |token: &str| c.placed.sign(from, &letter(from, to, token)).unwrap();
     let mut tokens = Vec::new();
     let mut lost = 0;
     for verb in [Verb::Data, Verb::Bdat] {
-        let length = verb.wire(&letter(from, to, "data-00@c.nl")).1.len();
+        let length = verb.wire(&signed("data-00@c.nl")).1.len();
         for cut in length - 8..=length {
             let token = format!(
                 "{}-{:02}@c.nl",
                 if matches!(verb, Verb::Data) { "data" } else { "bdat" },
                 tokens.len()
             );
-            let content = letter(from, to, &token);
+            let content = signed(&token);
             assert_eq!(verb.wire(&content).1.len(), length);
             let mut broken = link(address, server, identity).await;
             send(&mut broken, verb, from, to, &content, Some(cut)).await;

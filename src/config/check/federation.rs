@@ -233,7 +233,8 @@ impl Check<'_, '_> {
         let words = [("refuse", Temporary::Refuse), ("queue", Temporary::Queue)];
         let temporary = self.word(&written.temporary, "submission.temporary", &words, Temporary::Refuse);
         let words = [("warn", OwnDomainRule::Warn), ("refuse", OwnDomainRule::Refuse)];
-        let own_domain = self.word(&written.own_domain, "submission.own_domain", &words, OwnDomainRule::Warn);
+        let own_domain =
+            self.word(&written.own_domain, "submission.own_domain", &words, OwnDomainRule::Refuse);
         if written.client.is_empty() && !self.problems.mentions("submission.client") {
             let advice =
                 "add [[submission.client]]; without one nobody may submit, and open relays do not exist here";

@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 
 use super::letters::domain;
 use super::network::Net;
-use super::{Terms, providers};
+use super::{SELECTOR, Terms, providers};
 use crate::config::Config;
 use crate::discovery::Discovery;
 use crate::discovery::Txt;
@@ -91,11 +91,23 @@ impl Provider {
     /// Publishes what the provider publishes; with `wrong_key`, TLSA records of a key that nobody has.
     pub(super) fn publish(&self, wrong_key: bool) {
         let host = &self.config.node.name;
-        let text = format!("v=NTA7516-1;startdate=2026-01;enddate=2028-12;ntamx=10 {host}");
-        let txt = Records::Txt(vec![Txt::new(vec![text.into_bytes()])]);
-        let name: OwnerName = domain(self.index).parse().expect("a name");
-        self.dns.publish(&name, RecordType::Txt, txt);
         let IpAddr::V4(own) = machine(self.index) else { return };
+        let domain = domain(self.index);
+        let key = &self.config.dkim[0].key;
+        for (name, texts) in [
+            (
+                domain.clone(),
+                vec![
+                    format!("v=NTA7516-1;startdate=2026-01;enddate=2028-12;ntamx=10 {host}"),
+                    format!("v=spf1 ip4:{own} -all"),
+                ],
+            ),
+            (format!("_dmarc.{domain}"), vec!["v=DMARC1; p=reject".to_owned()]),
+            (format!("{SELECTOR}._domainkey.{domain}"), vec![key.record()]),
+        ] {
+            let records = texts.into_iter().map(|text| Txt::new(vec![text.into_bytes()])).collect();
+            self.dns.publish(&name.parse().expect("a name"), RecordType::Txt, Records::Txt(records));
+        }
         self.dns.publish(&OwnerName::from(host), RecordType::A, Records::A(vec![own]));
         let mut digest = *self.certificate().key_digest().as_bytes();
         if wrong_key {

@@ -2,24 +2,19 @@
 
 use jiff::Timestamp;
 
-use super::super::dkim::{Evidence, Key, no};
+use super::super::dkim::{Evidence, Key, SIGNATURES_MAX, no};
 use super::super::results::{DkimResult, DkimWord};
 use super::names::{Found, Mark, Names};
 
-/// Judges the first `most` signatures of the message, in the order of the fields; one result more says that there are
+/// Judges the first [`SIGNATURES_MAX`] signatures of the message (JUDGE-006), in the order of the fields; one result more says that there are
 /// others.
-pub(super) async fn verify(
-    names: &mut dyn Names,
-    evidence: &Evidence,
-    most: usize,
-    now: Timestamp,
-) -> Vec<DkimResult> {
+pub(super) async fn verify(names: &mut dyn Names, evidence: &Evidence, now: Timestamp) -> Vec<DkimResult> {
     let mut results = Vec::new();
-    for at in 0..evidence.signatures.len().min(most) {
+    for at in 0..evidence.signatures.len().min(SIGNATURES_MAX) {
         results.push(judge(names, evidence, at, now).await);
     }
-    if evidence.beyond > 0 || evidence.signatures.len() > most {
-        let detail = format!("signatures beyond the first {most} were not judged");
+    if evidence.beyond > 0 || evidence.signatures.len() > SIGNATURES_MAX {
+        let detail = format!("signatures beyond the first {SIGNATURES_MAX} were not judged");
         results.push(no(DkimWord::Policy, None, &detail));
     }
     results

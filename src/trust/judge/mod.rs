@@ -1,5 +1,5 @@
-//! Judging what a message proves by itself. Where nothing else proves its sender this decides (IDEN-016); at level `mutual` it
-//! is recorded (JUDGE-005).
+//! Judging what a message proves by itself. Where nothing else proves its sender all of it decides (IDEN-016); at level
+//! `mutual` DKIM does, and the rest is recorded (JUDGE-005).
 //!
 //! All look-ups go through [`Discovery`], so each answer has a verdict of DNSSEC and none comes from elsewhere. The
 //! resolver inside `mail-auth` is not used: it has no verdicts, and reads the system's root certificates.
@@ -35,35 +35,9 @@ use dmarc::Aligned;
 use names::{Asked, Names};
 pub use own::{OwnDomain, OwnState, dmarc_enforces};
 
-/// How much a judgement may cost (JUDGE-006).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effort {
-    /// The message stands or falls by it: ten signatures, and two minutes for all look-ups. The client waits for the reply
-    /// to its final dot, for which it gives us ten minutes (RFC 5321 section 4.5.3.2.6).
-    Deciding,
-    /// It is recorded only: four signatures and ten seconds.
-    Recording,
-}
-
-impl Effort {
-    /// Signatures that are judged; each costs look-ups that a stranger chose.
-    #[must_use]
-    pub const fn signatures_max(self) -> usize {
-        match self {
-            Self::Deciding => super::dkim::SIGNATURES_MAX,
-            Self::Recording => 4,
-        }
-    }
-
-    /// All look-ups together.
-    #[must_use]
-    pub const fn time_max(self) -> Duration {
-        match self {
-            Self::Deciding => Duration::from_secs(120),
-            Self::Recording => Duration::from_secs(10),
-        }
-    }
-}
+/// For all look-ups of a message together (JUDGE-006). The client waits for the reply to its final dot, for which it gives us
+/// ten minutes (RFC 5321 section 4.5.3.2.6).
+const TIME_MAX: Duration = Duration::from_secs(120);
 
 /// Judges messages.
 pub struct Judge {
@@ -84,8 +58,6 @@ pub struct Input<'a> {
     pub from_domain: &'a DomainName,
     /// What its signatures need, from the content as it came, without the field that acceptance puts on top.
     pub evidence: &'a Evidence,
-    /// How much may be done about it.
-    pub effort: Effort,
     /// This node.
     pub host: &'a DomainName,
 }
@@ -105,6 +77,27 @@ pub struct Judged {
     pub proofs: Proofs,
     /// Whether the message proves its sender where nothing else does; if not, the named check and what exactly was seen.
     pub verdict: Result<(), (Reason, String)>,
+    /// What exactly was seen of each.
+    pub details: Details,
+}
+
+/// What exactly was seen of DKIM, DMARC and SPF.
+#[derive(Clone, Debug, Default)]
+pub struct Details(Vec<(Reason, Part)>);
+
+impl Details {
+    /// What is behind a refusal for this reason: at `mutual` it can only be DKIM.
+    #[must_use]
+    pub fn of(&self, identity: Identity, reason: Reason) -> String {
+        let matters = |part: &(Reason, Part)| match (identity, reason) {
+            (Identity::OfSender, _) => part.0 == Reason::DkimFailed,
+            (_, Reason::TrustDnsTemporary) => part.1.0 == Proof::Temporary,
+            _ => part.1.0 != Proof::Pass,
+        };
+        let seen: Vec<&str> =
+            self.0.iter().filter(|part| matters(part)).map(|(_, (_, detail))| detail.as_str()).collect();
+        seen.join("; ")
+    }
 }
 
 impl Judge {
@@ -117,11 +110,8 @@ impl Judge {
     /// Judges one message. Content of any form is survived; what takes too long is temporary.
     pub async fn judge(&self, input: &Input<'_>) -> Judged {
         let mut asked = Asked { discovery: &self.discovery, trace: Trace::new() };
-        let judged = unbroken(tokio::time::timeout(
-            input.effort.time_max(),
-            judge(&mut asked, input, self.clock.now()),
-        ))
-        .await;
+        let judged =
+            unbroken(tokio::time::timeout(TIME_MAX, judge(&mut asked, input, self.clock.now()))).await;
         let mut judged = match judged {
             Some(Ok(judged)) => judged,
             Some(Err(_)) => unjudged(input, Reason::TrustDnsTemporary, "the look-ups took too long"),
@@ -157,11 +147,12 @@ fn unjudged(input: &Input<'_>, reason: Reason, detail: &str) -> Judged {
         warnings: Vec::new(),
         proofs: Proofs { dkim: Proof::Temporary, dmarc: Proof::Temporary, spf: Proof::Temporary },
         verdict: Err((reason, detail.to_owned())),
+        details: Details(vec![(Reason::DkimFailed, (Proof::Temporary, detail.to_owned()))]),
     }
 }
 
 async fn judge(names: &mut dyn Names, input: &Input<'_>, now: jiff::Timestamp) -> Judged {
-    let dkim = dkim::verify(names, input.evidence, input.effort.signatures_max(), now).await;
+    let dkim = dkim::verify(names, input.evidence, now).await;
     let dmarc = dmarc::check(names, input.from_domain, &dkim).await;
     let client =
         spf::Client { ip: input.client_ip, helo: input.helo, mail_from: input.mail_from, host: input.host };
@@ -181,7 +172,8 @@ async fn judge(names: &mut dyn Names, input: &Input<'_>, now: jiff::Timestamp) -
     };
     let results = MessageResults { spf: spf.result, dkim, dmarc: dmarc.word };
     let facts = TrustFacts { arc: chain(&input.evidence.fields()), ..results.facts(input.from_domain) };
-    Judged { facts, results, dns: Vec::new(), warnings, proofs, verdict: verdict(proofs, &parts) }
+    let details = Details(parts.into());
+    Judged { facts, results, dns: Vec::new(), warnings, proofs, verdict: verdict(proofs, &details), details }
 }
 
 /// How one of the three came out, and what was seen.
@@ -223,17 +215,10 @@ fn spf_part(word: SpfWord, detail: String) -> Part {
 }
 
 /// What the table says of a message that nothing but itself speaks for, with what was seen (JUDGE-001).
-fn verdict(proofs: Proofs, parts: &[(Reason, Part); 3]) -> Result<(), (Reason, String)> {
-    let case =
-        Case { identity: Identity::NoCertificate, record: Record::Valid, floor: Level::Nta7516, proofs };
-    let Ruling::Refuse(reason) = ruling(&case) else { return Ok(()) };
-    let details: Vec<&str> = parts
-        .iter()
-        .filter(|(_, (proof, _))| match reason {
-            Reason::TrustDnsTemporary => *proof == Proof::Temporary,
-            _ => *proof != Proof::Pass,
-        })
-        .map(|(_, (_, detail))| detail.as_str())
-        .collect();
-    Err((reason, details.join("; ")))
+fn verdict(proofs: Proofs, details: &Details) -> Result<(), (Reason, String)> {
+    let identity = Identity::NoCertificate;
+    match ruling(&Case { identity, record: Record::Valid, floor: Level::Nta7516, proofs }) {
+        Ruling::Accept(_) => Ok(()),
+        Ruling::Refuse(reason) => Err((reason, details.of(identity, reason))),
+    }
 }

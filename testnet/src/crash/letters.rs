@@ -1,5 +1,9 @@
 //! Messages made of a seed: content and envelope can be made again to compare with, so nothing has to be kept.
 
+use std::sync::Arc;
+
+use crate::dkim::SigningKey;
+
 use super::seed::Seed;
 use super::subject::Door;
 
@@ -46,6 +50,7 @@ pub struct Letter {
     seed: u64,
     size: Size,
     run: u64,
+    signer: Option<Arc<SigningKey>>,
 }
 
 impl Letter {
@@ -58,7 +63,7 @@ impl Letter {
         let from = format!("sender-{}@{}", seed.below(100), door.from_domain);
         let first = seed.below(1_000);
         let to = (first..first + recipients).map(|box_| format!("box-{box_}@{}", door.to_domain)).collect();
-        Self { number, from, to, seed: seed.next(), size, run }
+        Self { number, from, to, seed: seed.next(), size, run, signer: door.signer.clone() }
     }
 
     /// How large it is.
@@ -91,7 +96,9 @@ impl Letter {
             }
             text.extend_from_slice(b"\r\n");
         }
-        text
+        let domain = self.from.rsplit('@').next().unwrap_or_default();
+        // An Ed25519 key signs the same octets the same way each time.
+        self.signer.as_ref().and_then(|signer| signer.sign(domain, &text).ok()).unwrap_or(text)
     }
 }
 
@@ -127,6 +134,7 @@ mod tests {
             server: "a".into(),
             helo: "b".into(),
             identity: None,
+            signer: None,
             from_domain: "a.nl".into(),
             to_domain: "b.nl".into(),
         }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -115,6 +116,7 @@ impl Subject for SluisSubject {
             server: server.clone(),
             helo: "platform.invalid".to_owned(),
             identity: None,
+            signer: None,
             from_domain: "a.nl".to_owned(),
             to_domain: to_domain.to_owned(),
         };
@@ -122,6 +124,7 @@ impl Subject for SluisSubject {
             address: SocketAddr::new(*address, self.net.plan.topology.smtp_port),
             helo: other.placed.hosts[0].0.clone(),
             identity: Some(other.placed.certificate.clone()),
+            signer: other.placed.signing.first().cloned().map(Arc::new),
             from_domain: "b.nl".to_owned(),
             ..platform(Way::Inbound, "a.nl")
         };

@@ -105,6 +105,7 @@ impl Subject for PostfixSubject {
             server: TESTED_HOST.to_owned(),
             helo: "platform.invalid".to_owned(),
             identity: None,
+            signer: None,
             from_domain: "a.nl".to_owned(),
             to_domain: to_domain.to_owned(),
         };

@@ -4,10 +4,12 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::dkim::SigningKey;
 use crate::net::NetError;
 use crate::pki::Identity;
 use crate::sink::Sink;
@@ -49,6 +51,8 @@ pub struct Door {
     pub helo: String,
     /// The client's certificate, if it has one.
     pub identity: Option<Identity>,
+    /// What the client signs messages with, in the name of the domain of senders.
+    pub signer: Option<Arc<SigningKey>>,
     /// The domain of senders.
     pub from_domain: String,
     /// The domain of recipients.

@@ -56,7 +56,7 @@ fn report() -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::topology::{Expectation, Level};
+    use crate::topology::{Expectation, Level, Signature};
 
     fn message(about: &str, from: &str, header_from: Option<&str>) -> Message {
         Message {
@@ -64,6 +64,7 @@ mod tests {
             from: from.into(),
             to: "bob@b.nl".into(),
             header_from: header_from.map(Into::into),
+            signature: Signature::Own,
             sent_by: None,
             through: None,
             expect: Expectation::Delivered { assurance: Level::Mutual },

@@ -14,7 +14,7 @@ use super::message::{Letter, write};
 use super::{Net, NetError, NodeProcess, Part, Provider};
 use crate::pki::Identity;
 use crate::sink::Stored;
-use crate::topology::{ClientCertificate, Expectation, Level, Message};
+use crate::topology::{ClientCertificate, Expectation, Level, Message, Signature};
 
 /// How long a message may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -179,6 +179,7 @@ impl Case<'_> {
             helo: &sender.placed.hosts[0].0,
             identity,
         };
+        self.sign(sender)?;
         let before = gate.node().map_or(0, |node| node.printed().len());
         let mut client = connect(&call).await?;
         self.check_confirmation(client.keywords(), call.identity);
@@ -197,6 +198,21 @@ impl Case<'_> {
             return Ok(());
         }
         self.arrives(Timestamp::now()).await
+    }
+
+    /// Signs the letter as the topology says.
+    fn sign(&mut self, sender: &Provider) -> Result<(), NetError> {
+        let author = self.message.header_from.as_deref().unwrap_or(&self.message.from);
+        let signer = match &self.message.signature {
+            Signature::None => return Ok(()),
+            Signature::Own => Some(sender),
+            Signature::Of(id) => self.net.provider(id),
+        };
+        let signed = signer.map(|signer| signer.placed.sign(author, &self.letter.content)).transpose();
+        if let Some(content) = signed.map_err(NetError::machine("signing"))? {
+            self.letter.content = content;
+        }
+        Ok(())
     }
 
     fn envelope(&self) -> Envelope {

@@ -79,7 +79,7 @@ impl<'a> Post<'a> {
         let mut client = connect(&self.call(border)?).await?;
         let mut sent = Vec::new();
         for case in cases {
-            let letter = case.write(&self.parties);
+            let letter = self.signed(border, case.write(&self.parties))?;
             let offered = client.offer(&letter.envelope, &letter.content, letter.carriage).await?;
             sent.push((case, offered));
         }
@@ -87,12 +87,24 @@ impl<'a> Post<'a> {
         let mut outcomes = Vec::new();
         for (case, offered) in sent {
             let problems = match offered.reply.code {
-                250 => self.arrival(&case.write(&self.parties), already).await?,
+                250 => {
+                    let letter = self.signed(border, case.write(&self.parties))?;
+                    self.arrival(&letter, already).await?
+                }
                 _ => vec![format!("refused: {}", words(&offered))],
             };
             outcomes.push(Outcome { name: case.name, problems });
         }
         Ok(outcomes)
+    }
+
+    /// A letter as it is offered at a border: other providers sign what they send.
+    fn signed(&self, border: Border, mut letter: Letter) -> Result<Letter, NetError> {
+        if border == Border::Peer {
+            let signed = self.from.placed.sign(&letter.envelope.sender, &letter.content);
+            letter.content = signed.map_err(NetError::machine("signing"))?;
+        }
+        Ok(letter)
     }
 
     /// Waits for a letter among the messages after the first `already`, and judges it.
@@ -142,7 +154,7 @@ impl<'a> Post<'a> {
             why: "nobody plays it".to_owned(),
         })?;
         let before = node.printed().len();
-        let letter = flaw.write(&self.parties);
+        let letter = self.signed(border, flaw.write(&self.parties))?;
         let mut client = connect(&call).await?;
         let offered = client.offer(&letter.envelope, &letter.content, carriage).await?;
         let text = offered.reply.text();

@@ -251,6 +251,19 @@ pub enum ClientCertificate {
     Of(String),
 }
 
+/// Whose DKIM signature a message of a client of the testnet carries.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Signature {
+    /// That of the sender, for the domain in `From:` if it is one of its own.
+    #[default]
+    Own,
+    /// None.
+    None,
+    /// That of another provider, by `id`, for a domain of that one.
+    Of(String),
+}
+
 /// A message and what becomes of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -265,6 +278,9 @@ pub struct Message {
     /// The address in `From:` if it is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header_from: Option<String>,
+    /// Who signs it, when a client of the testnet sends it. A node signs what it sends itself.
+    #[serde(default)]
+    pub signature: Signature,
     /// The provider whose platform or client sends it, if it isn't that of the sender's domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sent_by: Option<String>,
@@ -372,6 +388,7 @@ impl Topology {
                         from: address(from, "alice"),
                         to: address(to, "bob"),
                         header_from: None,
+                        signature: Signature::Own,
                         sent_by: None,
                         through: None,
                         expect: expect.clone(),

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
 
-use super::{Association, NtaRecord, PlayedBy, Provider, ServerManner, Topology};
+use super::{Association, NtaRecord, Provider, ServerManner, Topology};
 use crate::dkim::SigningKey;
 use crate::dns::Tree;
 use crate::loopback::Prefix;
@@ -49,8 +49,22 @@ pub struct Placed {
     pub private: IpAddr,
     /// Its key, with a certificate for all its hosts.
     pub certificate: Identity,
-    /// The keys that its node signs mail with; none unless a node plays it.
+    /// The keys that sign its mail.
     pub signing: Vec<SigningKey>,
+}
+
+impl Placed {
+    /// Content as this provider sends it to others: signed in the name of the domain of this address, if that is one of
+    /// its own; of its first domain for any other address.
+    ///
+    /// # Errors
+    /// It has no key.
+    pub fn sign(&self, address: &str, content: &[u8]) -> Result<Vec<u8>, PkiError> {
+        let domain = address.rsplit('@').next().unwrap_or_default();
+        let own = self.provider.domains.iter().find(|own| own.eq_ignore_ascii_case(domain));
+        let domain = own.unwrap_or(&self.provider.domains[0]);
+        self.signing.first().ok_or(PkiError::SigningKey)?.sign(domain, content)
+    }
 }
 
 impl Plan {
@@ -66,16 +80,12 @@ impl Plan {
             let hosts =
                 (base..).zip(&provider.hosts).map(|(host, name)| (name.clone(), prefix.address(host)));
             let certificate = certificate(provider, now)?;
-            let signing = match provider.played_by {
-                PlayedBy::Node => SigningKey::both()?,
-                PlayedBy::Testnet | PlayedBy::Nobody => Vec::new(),
-            };
             providers.push(Placed {
                 provider: provider.clone(),
                 hosts: hosts.collect(),
                 private: prefix.address(base + ADDRESSES - 1),
                 certificate,
-                signing,
+                signing: SigningKey::both()?,
             });
         }
         Ok(Self { topology, dns: SocketAddr::new(prefix.address(DNS_HOST), DNS_PORT), providers, now })
@@ -114,11 +124,9 @@ impl Plan {
                 tree.mx(domain, preference, host);
                 spf.push_str(&format!(" ip4:{address}"));
             }
-            if provider.played_by == PlayedBy::Node {
-                // On loopback the system chooses the address that a connection comes from.
-                spf.push_str(" ip4:127.0.0.1");
-                tree.txt(&format!("_dmarc.{domain}"), "v=DMARC1; p=reject");
-            }
+            // On loopback the system chooses the address that a connection comes from.
+            spf.push_str(" ip4:127.0.0.1");
+            tree.txt(&format!("_dmarc.{domain}"), "v=DMARC1; p=reject");
             for key in &placed.signing {
                 tree.txt(&key.name(domain), &key.record);
             }

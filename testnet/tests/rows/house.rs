@@ -4,8 +4,8 @@ use testnet::net::client::Carriage;
 use testnet::sink::Answer;
 
 use super::support::{
-    HEAD, Row, Who, assert_record, assert_reported, assert_row, first_attempt, nodes, provider, submit, with,
-    with_net,
+    HEAD, Row, Who, assert_record, assert_reported, assert_row, first_attempt, nodes, provider, signed_by,
+    submit, with, with_net,
 };
 
 /// Content of this many octets, and a little more.
@@ -34,7 +34,8 @@ fn a_full_spool_takes_nothing_more() {
         )
         .await;
         let own = &net.provider("a").unwrap().placed.certificate;
-        assert_row(net, Who::Peer(own), &Row::new("spool_full", "content", large(5 * MIB))).await;
+        let signed = signed_by(net, "a", "alice@a.nl", &large(5 * MIB));
+        assert_row(net, Who::Peer(own), &Row::new("spool_full", "content", signed)).await;
     });
 }
 

@@ -30,11 +30,8 @@ async fn record(net: &Net, node: &str, id: &str, direction: &str) -> Value {
 
 /// Proves: +SIGN-010 +SIGN-011 -SIGN-011
 #[test]
-fn a_domain_that_others_would_not_believe_sends_nothing_if_so_set() {
+fn a_domain_that_others_would_not_believe_sends_nothing() {
     with(&nodes("", ""), async |net| {
-        let refusing =
-            |text: String| text.replace("[submission]\n", "[submission]\nown_domain = \"refuse\"\n");
-        configure(net, "a", refusing).await;
         net.dns
             .update(|tree| {
                 tree.remove(DMARC, RrType::Txt);
@@ -56,15 +53,25 @@ fn a_domain_that_others_would_not_believe_sends_nothing_if_so_set() {
     });
 }
 
-/// Where only a warning is set, the message goes, and its record says what is wrong.
-/// Proves: +SIGN-009 -SIGN-009 -SIGN-010 +SIGN-012
+/// Where only a warning is set, the message goes, its record says what is wrong, and the other provider refuses it.
+/// Proves: +SIGN-009 -SIGN-009 -SIGN-010 +SIGN-012 -JUDGE-005
 #[test]
 fn without_a_key_a_message_goes_unsigned_and_its_record_says_so_once() {
     with(&nodes("", ""), async |net| {
-        configure(net, "a", |text| text.replace("[[dkim]]", "[[dkim]]\nsign = false")).await;
+        configure(net, "a", |text| {
+            text.replace("[[dkim]]", "[[dkim]]\nsign = false")
+                .replace("[submission]\n", "[submission]\nown_domain = \"warn\"\n")
+        })
+        .await;
         let id = submit(net, "a", "alice@a.nl", GOOD, plain().as_bytes()).await;
-        let got = arrived(net, "alice@a.nl").await;
-        assert!(!got.to_lowercase().contains("dkim-signature:"), "{got}");
+        let sent = net.node("a").unwrap().outbound_record(&id).await.unwrap();
+        assert_eq!(
+            (&sent["outcome"], &sent["reason"]),
+            (&"returned".into(), &"peer_permanent".into()),
+            "{sent}"
+        );
+        let refused = net.node("b").unwrap().ended_attempt("inbound", "refused", 0).await.unwrap();
+        assert_eq!(refused["reason"], "dkim_failed", "{refused}");
         let record = record(net, "a", &id, "submission").await;
         let warnings = record["warnings"].to_string();
         assert_eq!(warnings.matches("no DKIM key signs for it").count(), 1, "{record}");

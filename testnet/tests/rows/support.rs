@@ -147,6 +147,12 @@ pub fn plain() -> String {
     format!("{HEAD}\r\nx\r\n")
 }
 
+/// As this provider sends it to others.
+pub fn signed_by(net: &Net, id: &str, from: &str, content: &str) -> String {
+    let signed = net.provider(id).unwrap().placed.sign(from, content.as_bytes()).unwrap();
+    String::from_utf8(signed).unwrap()
+}
+
 pub const PAGE: &str = include_str!("../../../spec/05-failures.md");
 
 /// The row of the page: requirement, code with status, and status in a report.

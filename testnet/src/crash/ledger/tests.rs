@@ -35,6 +35,7 @@ impl Subject for Puppet {
             server: "a".into(),
             helo: "b".into(),
             identity: None,
+            signer: None,
             from_domain: "a.nl".into(),
             to_domain: "a.nl".into(),
         };
