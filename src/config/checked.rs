@@ -395,10 +395,18 @@ pub enum LogAddresses {
 pub struct NtaHeader {
     /// Its name; `None`: nobody has said it.
     pub name: Option<String>,
-    /// The value of outgoing ones, with `{domain}`, `{provider}` and `{node}` in it. Checked, and not written yet.
+    /// The value of outgoing ones, with `{domain}`, `{provider}` and `{node}` in it; `None`: none is written.
     pub value: Option<String>,
     /// What is done about it in mail of other providers.
     pub inbound: NtaInbound,
+}
+
+impl NtaHeader {
+    /// Name and value of what is put on mail for other providers (SIGN-013).
+    #[must_use]
+    pub fn outgoing(&self) -> Option<(&str, &str)> {
+        self.name.as_deref().zip(self.value.as_deref())
+    }
 }
 
 /// What is done about the NTA header in mail of other providers.

@@ -114,7 +114,7 @@ impl Node {
         let route = self.route_home(envelope.recipients[0].address.domain());
         let domain = live.config.node.postmaster.domain();
         let outbound_fields = match route {
-            Route::Federation(_) => self.signatures(domain, &content).0,
+            Route::Federation(_) => self.outbound_fields(domain, content).0,
             Route::Environment | Route::Fallback => Vec::new(),
         };
         let arrival = Arrival { domain: Some(domain.clone()), outbound_fields, ..Arrival::default() };

@@ -70,23 +70,43 @@ impl Node {
         state.defects
     }
 
-    /// One field for each key that signs for `domain`, in the order of the configuration; and why one is missing.
-    pub(super) fn signatures(
+    /// What is put on content of `domain` for another provider: a signature of each key that signs for it, in the order of the
+    /// configuration, and the NTA header below them; and why a signature is missing.
+    pub(super) fn outbound_fields(
         &self,
         domain: &DomainName,
-        content: &Content,
+        mut content: Content,
     ) -> (Vec<(String, String)>, Vec<String>) {
         let (live, now) = (self.live(), self.inner.world.now());
+        let nta = self.nta_field(domain, &content);
+        if let Some((name, value)) = &nta {
+            content.put_on_top(name, value);
+        }
+        let also = live.config.nta_header.name.as_deref();
         let (mut fields, mut warnings) = (Vec::new(), Vec::new());
         for (selector, key) in live.config.signers(domain) {
-            match (Signer { domain, selector, key }).sign(content, now) {
+            match (Signer { domain, selector, key, also }).sign(&content, now) {
                 Ok(field) => fields.push(field),
                 Err(why) => {
                     warnings.push(format!("not signed with {selector} of {domain}: {why} (SIGN-001)"))
                 }
             }
         }
+        fields.extend(nta);
         (fields, warnings)
+    }
+
+    /// The NTA header, where one is configured and the content brings none of its own (SIGN-013).
+    fn nta_field(&self, domain: &DomainName, content: &Content) -> Option<(String, String)> {
+        let config = &self.live().config;
+        let (name, value) = config.nta_header.outgoing()?;
+        let places = [
+            ("{domain}", domain.as_str()),
+            ("{provider}", config.node.provider.as_str()),
+            ("{node}", config.node.name.as_str()),
+        ];
+        let filled = places.iter().fold(value.to_owned(), |text, (place, with)| text.replace(place, with));
+        (!content.has(name)).then(|| (name.to_owned(), filled))
     }
 }
 

@@ -245,8 +245,8 @@ impl Order {
         let mut outbound_fields = Vec::new();
         if self.routes.keys().any(|route| matches!(route, Route::Federation(_))) {
             self.look_at(node, &header.from_domain, ledger).await?;
-            if let Some(content) = &signable {
-                let (fields, warnings) = node.signatures(&header.from_domain, content);
+            if let Some(content) = signable {
+                let (fields, warnings) = node.outbound_fields(&header.from_domain, content);
                 outbound_fields = fields;
                 ledger.record.warnings.extend(warnings);
             }

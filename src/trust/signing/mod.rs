@@ -104,6 +104,19 @@ pub struct Content {
     body_hash: String,
 }
 
+impl Content {
+    /// Whether its header section has a field of this name.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        cut(&self.section).iter().any(|field| field.is(name))
+    }
+
+    /// Puts a field of ours on top.
+    pub fn put_on_top(&mut self, name: &str, value: &str) {
+        self.section.splice(..0, format!("{name}: {value}\r\n").into_bytes());
+    }
+}
+
 /// In whose name a signature is made.
 #[derive(Clone, Copy, Debug)]
 pub struct Signer<'a> {
@@ -113,6 +126,8 @@ pub struct Signer<'a> {
     pub selector: &'a str,
     /// The key at selector and domain.
     pub key: &'a SigningKey,
+    /// A field that is signed beside those of the table: the NTA header that is configured (SIGN-013).
+    pub also: Option<&'a str>,
 }
 
 impl Signer<'_> {
@@ -124,7 +139,7 @@ impl Signer<'_> {
     pub fn sign(&self, content: &Content, at: Timestamp) -> Result<(String, String), Unsigned> {
         let fields = cut(&content.section);
         let mut names: Vec<&str> = Vec::new();
-        for name in SIGNED_FIELDS {
+        for name in SIGNED_FIELDS.into_iter().chain(self.also) {
             let occurs = fields.iter().filter(|field| field.is(name)).count();
             names.extend(std::iter::repeat_n(name, occurs + 1));
         }

@@ -55,7 +55,7 @@ fn signed(octets: &[u8]) -> Vec<u8> {
     let mut top = String::new();
     for (selector, key) in [("rsa", rsa()), ("ed", &ed25519)] {
         let at = "2026-11-22T12:00:00Z".parse().unwrap();
-        let (name, value) = Signer { domain: &domain, selector, key }.sign(&content, at).unwrap();
+        let (name, value) = Signer { domain: &domain, selector, key, also: None }.sign(&content, at).unwrap();
         assert!(value.split("\r\n").all(|line| line.len() <= 78), "{value}");
         let _ = write!(top, "{name}: {value}\r\n");
     }
@@ -210,7 +210,7 @@ fn where_pieces_end_makes_no_difference_and_a_field_of_ours_is_signed_too() {
 fn a_header_that_would_cost_a_verifier_too_much_is_not_signed() {
     let letter = format!("{}{LETTER}", "Cc: x@b.nl\r\n".repeat(300));
     let (domain, key) = ("a.nl".parse().unwrap(), ed25519());
-    let signed = Signer { domain: &domain, selector: "s", key: &key }
+    let signed = Signer { domain: &domain, selector: "s", key: &key, also: None }
         .sign(&content(letter.as_bytes(), 100), Timestamp::UNIX_EPOCH);
     assert!(matches!(signed, Err(Unsigned::TooManyFields(_))));
 }

@@ -110,3 +110,39 @@ fn a_signed_message_proves_its_sender_at_the_lower_level() {
         assert_ne!(ours["digest"], record["digest"]);
     });
 }
+
+/// Proves: +SIGN-013 -SIGN-013
+#[test]
+fn the_nta_header_is_written_once_and_signed() {
+    with(&nodes("", ""), async |net| {
+        let header = |inbound: &str| format!("\n[nta_header]\nname = \"X-NTA7516\"\n{inbound}\n");
+        let value = "value = \"yes; domain={domain}; provider={provider}; node={node}\"";
+        configure(net, "a", |text| text + &header(value)).await;
+        configure(net, "b", |text| text + &header("inbound = \"enforce\"")).await;
+        let ours = "X-NTA7516: yes; domain=a.nl; provider=Provider A; node=nta.a.nl\r\n";
+        let own = "x-nta7516: of the platform\r\n";
+        for (number, (brings, carries)) in [("", ours), (own, own)].into_iter().enumerate() {
+            let from = format!("alice{number}@a.nl");
+            let content = format!("{brings}From: <{from}>\r\n\r\nx\r\n");
+            submit(net, "a", &from, GOOD, content.as_bytes()).await;
+            let got = arrived(net, &from).await;
+            let fields: Vec<_> = got.split_inclusive("\r\n").collect();
+            let named = |line: &&&str| line.to_lowercase().starts_with("x-nta7516");
+            assert_eq!(fields.iter().filter(named).collect::<Vec<_>>(), [&carries], "{got}");
+            let flat = got.replace("\r\n ", " ");
+            assert_eq!(flat.matches("dkim=pass header.d=a.nl").count(), 2, "{got}");
+            let signed = flat.lines().filter(|line| line.starts_with("DKIM-Signature:"));
+            assert!(
+                signed.clone().all(|line| line.replace(' ', "").contains("X-NTA7516:X-NTA7516;")),
+                "{got}"
+            );
+            assert_eq!(signed.count(), 2);
+        }
+        // At home it says nothing to anybody.
+        submit(net, "a", "alice2@a.nl", "bob@a.nl", plain().as_bytes()).await;
+        let sink = net.provider("a").unwrap().sink().unwrap();
+        let messages = timeout(Duration::from_secs(60), sink.wait_for(1)).await.unwrap();
+        let kept = String::from_utf8(messages[0].content().unwrap()).unwrap();
+        assert!(!kept.to_lowercase().contains("x-nta7516"), "{kept}");
+    });
+}
