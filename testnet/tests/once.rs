@@ -22,6 +22,7 @@ struct Run {
 
 static THREE_PROVIDERS: LazyLock<Run> = LazyLock::new(|| run(Topology::three_providers()));
 static VARIATIONS: LazyLock<Run> = LazyLock::new(|| run(Topology::variations()));
+static NTA7516: LazyLock<Run> = LazyLock::new(|| run(Topology::nta7516()));
 static FAULTS: LazyLock<Run> = LazyLock::new(|| run(Topology::faults()));
 static ROOT_ROLLED: LazyLock<Run> = LazyLock::new(|| run(Topology::root_rolled()));
 
@@ -102,6 +103,41 @@ fn six_messages_between_three_providers_arrive_at_level_mutual_and_confirmed() {
     }
 }
 
+/// Proves: +JUDGE-005 +SIGN-001
+#[test]
+fn each_line_tells_who_sent_it_and_what_the_message_proved() {
+    for (from, to) in [("a", "b"), ("b", "a")] {
+        let verdicts = THREE_PROVIDERS.delivered(&format!("{from} to {to}")).verdicts.as_ref().unwrap();
+        assert_eq!((verdicts.rule.as_str(), verdicts.text().as_str()), ("dane", "pass/pass/pass"));
+        assert_eq!(verdicts.client, [format!("nta.{from}.nl")]);
+        assert_eq!(verdicts.signatures, [format!("pass d={from}.nl"), format!("pass d={from}.nl")]);
+    }
+}
+
+/// Proves: +IDEN-016 -IDEN-016 +IDEN-002
+#[test]
+fn at_the_lower_level_the_message_proves_its_sender() {
+    for (about, signatures) in [("a to b", 2), ("b to a", 2), ("another vendor's client", 1)] {
+        let line = NTA7516.line(about);
+        assert_eq!((line.delivered, line.assurance.as_deref()), (true, Some("nta7516")));
+        let verdicts = line.verdicts.as_ref().unwrap();
+        assert_eq!((verdicts.rule.as_str(), verdicts.text().as_str()), ("message", "pass/pass/pass"));
+        assert_eq!((verdicts.client.len(), verdicts.signatures.len()), (0, signatures), "{verdicts:?}");
+    }
+    for about in ["unsigned", "signed by another provider only"] {
+        NTA7516.refused(about, 550, "dkim_failed");
+    }
+}
+
+/// Proves: -JUDGE-005
+#[test]
+fn a_proven_client_without_a_signature_of_its_domain_is_refused() {
+    for about in ["another vendor's client, unsigned", "signed by another peer only"] {
+        FAULTS.refused(about, 550, "dkim_failed");
+    }
+    assert_eq!(FAULTS.delivered("another vendor's client").verdicts.as_ref().unwrap().dkim, "pass");
+}
+
 /// Each message crosses four borders, and each crossing is on record once.
 /// Proves: +REC-001
 #[test]
@@ -176,7 +212,7 @@ fn mail_for_our_own_domain_stays_at_home() {
 
 #[test]
 fn no_line_of_any_topology_is_other_than_expected() {
-    for run in [&THREE_PROVIDERS, &VARIATIONS, &FAULTS, &ROOT_ROLLED] {
+    for run in [&THREE_PROVIDERS, &VARIATIONS, &NTA7516, &FAULTS, &ROOT_ROLLED] {
         let bad: Vec<_> = run.lines.iter().filter(|line| !line.ok).collect();
         assert!(bad.is_empty(), "{bad:#?}");
     }

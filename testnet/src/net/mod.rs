@@ -20,6 +20,7 @@ mod message;
 mod node;
 pub mod once;
 pub mod post;
+pub mod verdicts;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;

@@ -24,9 +24,10 @@ use crate::dns::{Denial, Fault};
 pub use plan::{Placed, Plan, PlanError};
 
 /// The topologies that come with this program, by name. The first one is the default.
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 5] = [
     ("three-providers", include_str!("../../topologies/three-providers.toml")),
     ("variations", include_str!("../../topologies/variations.toml")),
+    ("nta7516", include_str!("../../topologies/nta7516.toml")),
     ("faults", include_str!("../../topologies/faults.toml")),
     ("root-rolled", include_str!("../../topologies/root-rolled.toml")),
 ];
@@ -364,6 +365,11 @@ impl Topology {
     /// Sound providers that differ from each other in what is allowed.
     pub fn variations() -> Self {
         named("variations")
+    }
+
+    /// Sound providers, and one that is not, at the lower level.
+    pub fn nta7516() -> Self {
+        named("nta7516")
     }
 
     /// One provider for every fault.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use testnet::net::once::Line;
+use testnet::net::verdicts::Verdicts;
 use testnet::net::{Net, Part, Provider};
 
 use super::super::table;
@@ -49,6 +50,9 @@ struct NodeFacts {
     trust_anchor: PathBuf,
 }
 
+const HEAD: [&str; 10] =
+    ["about", "from", "to", "assurance", "confirmed", "by", "DKIM/SPF/DMARC", "outcome", "latency", ""];
+
 impl Report {
     /// The report of a network and its messages.
     pub fn new(net: &Net, messages: Vec<Line>) -> Self {
@@ -59,8 +63,7 @@ impl Report {
     /// The messages for people, and what is wrong with them.
     pub fn table(&self) -> String {
         let rows: Vec<_> = self.messages.iter().map(row).collect();
-        let mut text =
-            table(&["about", "from", "to", "assurance", "confirmed", "outcome", "latency", ""], &rows);
+        let mut text = table(&HEAD, &rows);
         for line in self.messages.iter().filter(|line| !line.ok) {
             text.push_str(&format!("\n{} (<{}> to <{}>)\n", line.about, line.from, line.to));
             for problem in &line.problems {
@@ -104,12 +107,17 @@ fn facts(net: &Net, provider: &Provider) -> ProviderFacts {
 
 fn row(line: &Line) -> Vec<String> {
     let word = |yes: bool| if yes { "yes" } else { "-" }.to_owned();
+    let none = || ("-".to_owned(), "-".to_owned());
+    let told = |verdicts: &Verdicts| (verdicts.rule.clone(), verdicts.text());
+    let (identity, proofs) = line.verdicts.as_ref().map_or_else(none, told);
     vec![
         line.about.clone(),
         format!("<{}>", line.from),
         format!("<{}>", line.to),
         line.assurance.clone().unwrap_or_else(|| "-".to_owned()),
         word(line.peer_confirmed),
+        identity,
+        proofs,
         outcome(line),
         line.latency_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms")),
         if line.ok { "ok" } else { "FAIL" }.to_owned(),
@@ -141,6 +149,7 @@ mod tests {
             assurance: None,
             peer_confirmed: false,
             delivered: false,
+            verdicts: None,
             latency_ms: None,
             code: None,
             reason: None,
@@ -156,6 +165,13 @@ mod tests {
             assurance: Some("mutual".into()),
             peer_confirmed: true,
             delivered: true,
+            verdicts: Some(Verdicts {
+                rule: "dane".into(),
+                dkim: "pass".into(),
+                spf: "fail".into(),
+                dmarc: "pass".into(),
+                ..Verdicts::default()
+            }),
             latency_ms: Some(17),
             ..line("a to b")
         };
@@ -169,10 +185,10 @@ mod tests {
         let report = Report { ok: false, providers: Vec::new(), messages: vec![delivered, refused, wrong] };
         let text = report.table();
         let expected = "\
-about     from          to          assurance  confirmed  outcome                latency
-a to b    <alice@a.nl>  <bob@b.nl>  mutual     yes        delivered              17 ms    ok
-unsigned  <alice@a.nl>  <bob@b.nl>  -          -          550 zone_insecure      -        ok
-no TLSA   <alice@a.nl>  <bob@b.nl>  -          -          not sent: tlsa_absent  -        FAIL
+about     from          to          assurance  confirmed  by    DKIM/SPF/DMARC  outcome                latency
+a to b    <alice@a.nl>  <bob@b.nl>  mutual     yes        dane  pass/fail/pass  delivered              17 ms    ok
+unsigned  <alice@a.nl>  <bob@b.nl>  -          -          -     -               550 zone_insecure      -        ok
+no TLSA   <alice@a.nl>  <bob@b.nl>  -          -          -     -               not sent: tlsa_absent  -        FAIL
 
 no TLSA (<alice@a.nl> to <bob@b.nl>)
   the record says \"later\"
@@ -194,6 +210,7 @@ no TLSA (<alice@a.nl> to <bob@b.nl>)
             "transport",
             "assurance",
             "delivered",
+            "verdicts",
             "latency_ms",
             "peer_confirmed",
             "ok",
