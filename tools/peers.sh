@@ -31,6 +31,7 @@ RECIPES=(
     "unbound unbound"
     "delv bind9-dnsutils"
     "strace strace"
+    "dkimpy python3-dkim python3-dnspython python3-nacl"
 )
 
 # Dependencies that only maintainer scripts use. Those never run here, so the roots stay half the size.
@@ -122,7 +123,10 @@ closure() {
         return 1
     }
     # Inst NAME (VERSION ORIGIN [ARCH])
-    printf '%s\n' "$out" | awk -v unused="$UNUSED" \
+    # A peer written in Python needs what others only have for their maintainer scripts.
+    local unused=$UNUSED
+    [[ $* == *python3-* ]] && unused=${UNUSED//libpython3.\*-stdlib|/}
+    printf '%s\n' "$out" | awk -v unused="$unused" \
         '/^Inst / { v = $3; sub(/^\(/, "", v); if ($2 !~ unused) print $2 "=" v }' | sort
 }
 

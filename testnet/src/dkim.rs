@@ -41,6 +41,22 @@ impl SigningKey {
         format!("{}._domainkey.{domain}", self.selector)
     }
 
+    /// Whether it is an RSA key.
+    #[must_use]
+    pub fn is_rsa(&self) -> bool {
+        self.record.contains("k=rsa")
+    }
+
+    /// The private key as dkimpy reads it: PEM of an RSA key, the seed of an Ed25519 one in base64.
+    #[must_use]
+    pub fn for_dkimpy(&self) -> String {
+        if self.is_rsa() {
+            return self.pem.clone();
+        }
+        // The seed ends the structure (RFC 8410 section 7).
+        STANDARD.encode(&self.pkcs8[self.pkcs8.len() - 32..])
+    }
+
     /// Content with a signature of `domain` on top: over the last `From:` field and the body as they stand (`simple`, RFC 6376
     /// section 3.4), because what is sent here is meant to arrive as it is. Content of any form has one.
     ///

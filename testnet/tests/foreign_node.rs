@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use testnet::dkim::SigningKey;
 use testnet::dns::{DnsServer, Tree};
 use testnet::foreign::{
-    Disposition, Dovecot, Floor, Mailbox, Node, NodeConfig, OpenDkim, Postfix, Receiver, Sender, TestResult,
-    Unbound, isolated,
+    Disposition, Dkimpy, Dovecot, Floor, Form, Mailbox, Node, NodeConfig, OpenDkim, Postfix, Receiver,
+    Sender, TestResult, Unbound, isolated,
 };
 use testnet::letters::{Parties, cases};
 use testnet::net::expect::has_message_id;
@@ -276,6 +276,38 @@ fn node_sends_nothing_to_a_postfix_with_another_key() {
     });
 }
 
+/// What dkimpy signs, in either form and with either kind of key, our node takes; one changed octet, and it does not.
+///
+/// Proves: +JUDGE-005 -JUDGE-005 +IDEN-022
+#[test]
+fn node_takes_what_dkimpy_signs() {
+    isolated(|| {
+        let mut stage = Stage::set(ClientKey::Published)?;
+        let node = Node::start(&stage.node(&stage.b, Floor::Mutual))?;
+        let dkimpy = Dkimpy::new(RESOLVER)?;
+        let mut postfix = Postfix::sender(&stage.sender())?;
+        let mut sent = 0;
+        for key in &stage.a.signing {
+            for form in [Form::Simple, Form::Relaxed] {
+                let signed = dkimpy.sign(key, stage.a.domain, form, MESSAGE)?;
+                assert!(signed.ends_with(MESSAGE), "{}", String::from_utf8_lossy(&signed));
+                postfix.inject("anna@a.nl", "bob@b.nl", &signed)?;
+                sent += 1;
+                let changed = String::from_utf8(signed)?.replace("hello  ", "hallo  ");
+                postfix.inject("anna@a.nl", "bob@b.nl", changed.as_bytes())?;
+            }
+        }
+        let mail = stage.dovecot.fetch_when(&bob(), sent)?;
+        for mail in &mail {
+            let text = String::from_utf8_lossy(mail);
+            assert!(text.contains("dkim=pass") && text.contains("\r\nhello  \r\n"), "{text}");
+        }
+        postfix.until_logged_times("dkim_failed", sent)?;
+        assert_eq!(stage.dovecot.fetch(&bob())?.len(), sent, "{}", node.log());
+        Ok(())
+    });
+}
+
 /// Both ends are ours, and the mail is read back where a customer would read it. Everything is for one mailbox: what the
 /// environment makes of a recipient's address is its own affair (see `foreign_dovecot`).
 ///
@@ -295,6 +327,7 @@ fn dovecot_keeps_what_node_hands_to_node_byte_for_byte() {
         assert_eq!(mail.len(), cases().count(), "{}", receiving.log());
         let mut problems = Vec::new();
         let mut verified = 0;
+        let mut whole = Vec::new();
         for case in cases() {
             let expected = case.write(&parties).expected();
             // They may overtake each other on the way.
@@ -309,6 +342,7 @@ fn dovecot_keeps_what_node_hands_to_node_byte_for_byte() {
             if !field_names(&above).into_iter().eq(ADDED.into_iter().chain(named)) {
                 problems.push(format!("{}: above it stands {above}", case.name));
             }
+            whole.push((case.name, mail.clone()));
             // Of what was added on the way nothing is signed. The RSA signature stands alone, below the other.
             let mut places = mail.windows(15).enumerate().filter(|(_, name)| *name == b"DKIM-Signature:");
             let signed = places.nth(1).map_or(&mail[..], |(at, _)| &mail[at..]);
@@ -324,10 +358,29 @@ fn dovecot_keeps_what_node_hands_to_node_byte_for_byte() {
                 Err(error) => problems.push(format!("{}: {error}", case.name)),
             }
         }
+        problems.extend(dkimpy_says(&Dkimpy::new(RESOLVER)?, &whole)?);
         assert!(problems.is_empty(), "{problems:#?}\n{}", receiving.log());
         assert!(verified * 2 > cases().count(), "OpenDKIM judged only {verified}");
         Ok(())
     });
+}
+
+/// What dkimpy says against the two signatures of each message as Bob reads it, whole, with all that was added above; and of
+/// the first one changed.
+fn dkimpy_says(
+    dkimpy: &Dkimpy,
+    whole: &[(&'static str, Vec<u8>)],
+) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+    let mut messages: Vec<_> = whole.iter().map(|(_, mail)| mail.clone()).collect();
+    messages.push([&messages[0][..], b"x\r\n"].concat());
+    let mut said = dkimpy.verify(&messages, 2)?;
+    assert_eq!(said.len(), messages.len());
+    assert_ne!(said.pop().as_deref(), Some("ok ok"), "a changed body passes");
+    // It reads no field with a blank before its colon (obsolete syntax, RFC 5322 section 4.5).
+    let unread =
+        |name: &str, said: &str| name == "blank-before-colon" && said.contains("Unexpected characters");
+    let against = whole.iter().zip(said).filter(|((name, _), said)| said != "ok ok" && !unread(name, said));
+    Ok(against.map(|((name, _), said)| format!("{name}: dkimpy says {said}")).collect())
 }
 
 /// All that stands above a message, by name: Dovecot's three, our verdicts, a trace field of each node, and the signatures of the

@@ -9,7 +9,10 @@ mod dmarc;
 mod names;
 mod own;
 mod spf;
+mod spf_grammar;
 
+#[cfg(test)]
+mod spf_suite;
 #[cfg(test)]
 mod spf_tests;
 #[cfg(test)]

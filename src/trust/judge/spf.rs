@@ -1,7 +1,7 @@
 //! SPF (RFC 7208).
 //!
-//! The grammar of records and macros is `mail-auth`'s. The evaluation is ours, because only so does each look-up carry
-//! its verdict, and trouble in any of them stays trouble.
+//! Records are read by `mail-auth`, once [`grammar`] has found nothing wrong in them. The evaluation is ours, because only so
+//! does each look-up carry its verdict, and trouble in any of them stays trouble.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -16,6 +16,7 @@ use crate::model::{DomainName, ReversePath};
 use super::super::fields::GivenName;
 use super::super::results::{SpfIdentity, SpfResult, SpfWord};
 use super::names::{Found, Mark, Names};
+use super::spf_grammar as grammar;
 
 /// Terms that cost a look-up, over all records of one evaluation (RFC 7208 section 4.6.4).
 const LOOK_UPS_MAX: u32 = 10;
@@ -23,9 +24,6 @@ const LOOK_UPS_MAX: u32 = 10;
 const VOIDS_MAX: u32 = 2;
 /// Hosts of one `mx` term (section 4.6.4).
 const MX_HOSTS_MAX: usize = 10;
-
-/// Section 5.
-const MECHANISMS: [&str; 8] = ["all", "include", "a", "mx", "ptr", "ip4", "ip6", "exists"];
 
 /// About whom the question is.
 pub(super) struct Client<'a> {
@@ -140,10 +138,8 @@ impl Evaluation<'_> {
             return Err(Stop::Permanent(format!("{domain} has more than one record")));
         }
         let malformed = || Stop::Permanent(format!("the record of {domain} is malformed"));
-        if !has_known_terms(record) {
-            return Err(malformed());
-        }
-        Spf::parse(record).map(Some).map_err(|_| malformed())
+        let evaluated = grammar::evaluated(record).ok_or_else(malformed)?;
+        Spf::parse(&evaluated).map(Some).map_err(|_| malformed())
     }
 
     async fn matches(&mut self, mechanism: &Mechanism, domain: &str) -> Result<bool, Stop> {
@@ -257,23 +253,6 @@ impl Evaluation<'_> {
             _ => false,
         }
     }
-}
-
-/// Whether each term is a modifier or one of the mechanisms (section 4.6.1): a term nobody knows spoils the record. The
-/// parser takes an unknown one together with its neighbour, which might be the one that forbids.
-fn has_known_terms(record: &[u8]) -> bool {
-    let mut terms = record.split(|octet| *octet == b' ').filter(|term| !term.is_empty()).skip(1);
-    terms.all(|term| {
-        let bare = term.strip_prefix(b"+").or(term.strip_prefix(b"-")).or(term.strip_prefix(b"~"));
-        let qualified = bare.or(term.strip_prefix(b"?"));
-        let text = qualified.unwrap_or(term);
-        let end = text.iter().position(|octet| matches!(octet, b':' | b'/' | b'=')).unwrap_or(text.len());
-        let name = &text[..end];
-        match text.get(end) {
-            Some(b'=') => qualified.is_none() && name.first().is_some_and(u8::is_ascii_alphabetic),
-            _ => MECHANISMS.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes())),
-        }
-    })
 }
 
 /// Whether a TXT record is an SPF record: the version, then a blank or the end (section 4.5).

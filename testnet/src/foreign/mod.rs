@@ -36,6 +36,7 @@
 //! Linux only, and root only: several user ids are needed, which a user namespace of an ordinary user does not have.
 
 mod delv;
+mod dkimpy;
 mod dovecot;
 mod node;
 mod opendkim;
@@ -51,6 +52,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use delv::{Delv, Dig, Opinion};
+pub use dkimpy::{Dkimpy, Form};
 pub use dovecot::{Dovecot, Mailbox};
 pub use node::{Floor, Node, NodeConfig};
 pub use opendkim::OpenDkim;

@@ -252,8 +252,18 @@ impl Postfix {
     /// # Errors
     /// [`ForeignError::Late`] if it never was.
     pub fn until_logged(&mut self, text: &str) -> Result<(), ForeignError> {
-        let what = format!("logs {text:?}");
-        self.running.until(&what, |log| log.contains(text).then_some(()))
+        self.until_logged_times(text, 1)
+    }
+
+    /// Waits until this text is in so many lines of the log.
+    ///
+    /// # Errors
+    /// [`ForeignError::Late`] if it never was.
+    pub fn until_logged_times(&mut self, text: &str, times: usize) -> Result<(), ForeignError> {
+        let what = format!("logs {text:?} {times} times");
+        self.running.until(&what, |log| {
+            (log.lines().filter(|line| line.contains(text)).count() >= times).then_some(())
+        })
     }
 
     /// What waits in the queue: one JSON object for each message, as `postqueue -j` prints it.
