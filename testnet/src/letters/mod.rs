@@ -27,6 +27,7 @@ mod envelope;
 mod flaw;
 mod header;
 mod mime;
+mod practice;
 mod size;
 
 use std::fmt::Write as _;
@@ -65,7 +66,9 @@ impl Case {
 
 /// All letters, the small ones first.
 pub fn cases() -> impl Iterator<Item = &'static Case> {
-    [body::CASES, header::CASES, mime::CASES, envelope::CASES, size::CASES].into_iter().flatten()
+    [body::CASES, header::CASES, mime::CASES, practice::CASES, envelope::CASES, size::CASES]
+        .into_iter()
+        .flatten()
 }
 
 /// A letter ready to be sent.
@@ -200,7 +203,7 @@ mod tests {
     fn there_are_many_and_each_is_another_one() {
         let names: BTreeSet<_> = cases().map(|case| case.name).collect();
         assert_eq!(names.len(), cases().count(), "a name twice");
-        assert!(names.len() >= 50, "{}", names.len());
+        assert!(names.len() >= 150, "{}", names.len());
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         assert!(names.iter().all(|name| name.chars().all(plain)));
         let mut firsts = BTreeSet::new();
