@@ -18,7 +18,7 @@ pub(super) enum Filtered {
     /// It is handed off as it is.
     Passed,
     /// This is, in its place.
-    Changed(Replacement),
+    Changed(Box<Replacement>),
     /// It goes back, with these words.
     Rejected(String),
 }
@@ -109,7 +109,7 @@ async fn conclude(
             // A changed message was compared with the whole of the one that came.
             let before = asked.before.unwrap_or(digest);
             let field = ChangeFacts { by, before, after: digest, record: attempt.id() }.field();
-            Ok(Filtered::Changed(Replacement { content, eight_bit, field }))
+            Ok(Filtered::Changed(Box::new(Replacement { content, eight_bit, field })))
         }
     }
 }

@@ -191,7 +191,7 @@ impl House {
         draft.accept(message).await.unwrap().message()
     }
 
-    async fn from_peer(&self, content: &str) -> MessageId {
+    async fn peer_sent(&self, content: &str) -> MessageId {
         self.accept(Origin::Peer, Route::Environment, content).await
     }
 
@@ -276,7 +276,7 @@ async fn what_the_hook_made_of_it_arrives_however_it_is_handed_off() {
         for octets in [0, 3 * INLINE] {
             let message = other(octets);
             let house = House::new(into, Script::saying(in_chunks(message.as_bytes(), 1000)));
-            house.from_peer(MESSAGE).await;
+            house.peer_sent(MESSAGE).await;
             let records = house.attempt().await;
             let [record] = records.as_slice() else { panic!("{records:?}") };
             assert_eq!(
@@ -307,7 +307,7 @@ async fn what_the_hook_lets_pass_arrives_as_it_came_and_says_nothing_of_a_change
         // Somebody outside pretends that our filter changed it.
         let forged = MESSAGE
             .replace("Subject: x\r\n", "Federation-Content-Changed: by=nta-a.a.example\r\nSubject: x\r\n");
-        house.from_peer(&forged).await;
+        house.peer_sent(&forged).await;
         let records = house.attempt().await;
         let facts = records[0].content_hook.as_ref().unwrap();
         assert_eq!((facts.verdict, facts.after), (HookVerdict::Passed, None));
@@ -329,7 +329,7 @@ async fn t32_the_hook_dies_at_every_octet_of_its_answer() {
         let mut messages = 0;
         for end in (0..whole.len()).step_by(step) {
             house.wires.hook.script(Some(Script::saying(&whole[..end])));
-            house.from_peer(MESSAGE).await;
+            house.peer_sent(MESSAGE).await;
             let records = house.attempt().await;
             let [record] = records.as_slice() else { panic!("{records:?}") };
             assert_waits(record);
@@ -374,14 +374,14 @@ async fn t02_nothing_is_smuggled_through_the_filter_into_any_hand_off() {
         ] {
             let message = offered().replace("Inhoud", &format!("Inhoud{end}{smuggled}"));
             house.wires.hook.script(Some(Script::saying(changed(message.as_bytes()))));
-            house.from_peer(MESSAGE).await;
+            house.peer_sent(MESSAGE).await;
             assert_waits(&house.attempt().await[0]);
             assert!(house.mailbox().is_empty(), "{end:?}");
         }
         // What is lawful in a line is one message, whatever it looks like.
         let lawful = offered().replace("Inhoud", &format!("Inhoud\r\n.\r\n{smuggled}"));
         house.wires.hook.script(Some(Script::saying(changed(lawful.as_bytes()))));
-        house.from_peer(MESSAGE).await;
+        house.peer_sent(MESSAGE).await;
         let records = house.attempt().await;
         assert_eq!(house.mailbox(), [delivered(&records[0], &lawful).into_bytes()], "{into:?}");
     }
@@ -400,7 +400,7 @@ async fn t02_a_hook_neither_forges_nor_removes_what_we_say() {
         "federation-content-changed\t: no\r\nFederation-Assurance:x\r\n",
     ] {
         let house = House::new(Into::Data, Script::saying(changed(format!("{forged}{message}").as_bytes())));
-        house.from_peer(MESSAGE).await;
+        house.peer_sent(MESSAGE).await;
         let records = house.attempt().await;
         let arrived = String::from_utf8(house.mailbox().pop().unwrap()).unwrap();
         let after = Digest::of(format!("{forged}{message}").as_bytes());
@@ -410,7 +410,7 @@ async fn t02_a_hook_neither_forges_nor_removes_what_we_say() {
     }
     // Another author is no change of this message.
     let house = House::new(Into::Data, Script::saying(changed(message.replace("jan@b", "jan@c").as_bytes())));
-    house.from_peer(MESSAGE).await;
+    house.peer_sent(MESSAGE).await;
     assert_waits(&house.attempt().await[0]);
     assert!(house.mailbox().is_empty());
 }
@@ -420,7 +420,7 @@ async fn t02_a_hook_neither_forges_nor_removes_what_we_say() {
 async fn octets_that_the_hook_brought_in_are_announced() {
     let message = offered().replace("Inhoud", "Één");
     let house = House::new(Into::Data, Script::saying(changed(message.as_bytes())));
-    house.from_peer(MESSAGE).await;
+    house.peer_sent(MESSAGE).await;
     house.attempt().await;
     let mails = house.wires.mails.lock().unwrap().clone();
     assert_eq!(mails[0].from, "MAIL FROM:<jan@b.example> BODY=8BITMIME");
@@ -431,7 +431,7 @@ async fn octets_that_the_hook_brought_in_are_announced() {
 async fn what_the_hook_rejects_goes_back_with_its_words() {
     let house =
         House::new(Into::Data, Script::saying(rejecting(422, "Wij nemen geen bijlagen aan.\r\nregel 7")));
-    let message = house.from_peer(MESSAGE).await;
+    let message = house.peer_sent(MESSAGE).await;
     let records = house.attempt().await;
     let record = &records[0];
     assert_eq!((record.outcome, record.reason), (Outcome::Returned, Some(Reason::HookRejected)));
@@ -461,7 +461,7 @@ async fn only_mail_of_other_providers_is_filtered_and_each_attempt_asks_anew() {
     }
     assert_eq!((house.mailbox().len(), house.wires.hook.heard().len()), (2, 0));
     // A hook that changed its mind, because the environment took its time.
-    house.from_peer(MESSAGE).await;
+    house.peer_sent(MESSAGE).await;
     let (first, second) = (other(0), other(50));
     *house.wires.busy.lock().unwrap() = true;
     house.wires.hook.script(Some(Script::saying(changed(first.as_bytes()))));
@@ -483,7 +483,7 @@ async fn when_the_hook_is_back_what_waits_for_it_is_tried_at_once() {
     let house = House::new(Into::Data, Script::saying(PASS));
     house.wires.hook.script(None);
     for _ in 0..3 {
-        house.from_peer(MESSAGE).await;
+        house.peer_sent(MESSAGE).await;
     }
     // Tries again after about one minute, then two, four, eight.
     for seconds in [0, 120, 240, 480] {
@@ -494,7 +494,7 @@ async fn when_the_hook_is_back_what_waits_for_it_is_tried_at_once() {
     }
     house.wires.hook.script(Some(Script::saying(PASS)));
     house.advance(10);
-    house.from_peer(MESSAGE).await;
+    house.peer_sent(MESSAGE).await;
     assert_eq!(house.attempt().await.len(), 1, "the others are not due");
     assert_eq!(house.attempt().await.len(), 3, "now they are");
     assert_eq!(house.mailbox().len(), 4);
@@ -507,7 +507,7 @@ async fn when_the_hook_is_back_what_waits_for_it_is_tried_at_once() {
 async fn a_changed_message_for_which_there_is_no_room_is_not_handed_off() {
     let message = other(3 * INLINE);
     let house = House::new(Into::Data, Script::saying(changed(message.as_bytes())));
-    house.from_peer(MESSAGE).await;
+    house.peer_sent(MESSAGE).await;
     house.disk.set_free(1000);
     let records = house.attempt().await;
     assert_eq!(records[0].outcome, Outcome::Later, "{records:?}");

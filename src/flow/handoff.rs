@@ -87,7 +87,8 @@ async fn go(
     };
     match filter::filter(node, hook, attempt, &envelope, offered, record).await? {
         Filtered::Passed => deliver(environment, attempt, &envelope, stored().await?).await,
-        Filtered::Changed(Replacement { content, eight_bit, field }) => {
+        Filtered::Changed(replacement) => {
+            let Replacement { content, eight_bit, field } = *replacement;
             // What the environment has to take now, whatever the peer announced.
             if eight_bit {
                 envelope.body = BodyType::EightBitMime;

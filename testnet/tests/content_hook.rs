@@ -56,6 +56,8 @@ async fn arrived(net: &Net, count: usize) -> Vec<Stored> {
 
 /// The records of the hand-off of the message that this question was about.
 async fn records(net: &Net, message: &str) -> Vec<Value> {
+    // The recipient has it before the record of that is written.
+    net.node("b").unwrap().settled().await.unwrap();
     let shown = net.node("b").unwrap().ask(&["spool", "show", message]).await.unwrap();
     let records = shown["records"].as_array().unwrap().clone();
     records.into_iter().filter(|record| record["direction"] == "handoff").collect()

@@ -220,7 +220,7 @@ impl Hook {
         let exchange = self.exchange(question, offered, &seen, keep);
         let asked = timeout(self.limits.total, exchange)
             .await
-            .unwrap_or_else(|_| Err(HookError::Timeout(self.limits.total.as_secs())));
+            .unwrap_or(Err(HookError::Timeout(self.limits.total.as_secs())));
         // When our own content could not be read, what else went wrong followed from that.
         asked.map_err(|error| seen.fault().map_or(error, HookError::Content))
     }
