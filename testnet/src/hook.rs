@@ -16,19 +16,22 @@ use tokio::task::JoinHandle;
 /// The most of a message that this server takes.
 const MESSAGE_OCTETS_MAX: usize = 256 << 20;
 
+/// Makes another message of one.
+pub type Change = fn(&[u8]) -> Vec<u8>;
+
 /// What a filter does with a message.
 #[derive(Clone)]
 pub enum Answer {
     /// Has it passed.
     Pass,
     /// Puts another one in its place, in chunks of about so many octets.
-    Change(fn(&[u8]) -> Vec<u8>, usize),
+    Change(Change, usize),
     /// Rejects it, with this reason.
     Reject(&'static str),
     /// Says this, octet for octet.
     Raw(Vec<u8>),
     /// Breaks off after so many octets of a changed message.
-    DieAfter(fn(&[u8]) -> Vec<u8>, usize),
+    DieAfter(Change, usize),
 }
 
 /// What the filter was asked.

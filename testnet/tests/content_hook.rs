@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use testnet::hook::{Answer, Hook, sha256};
+use testnet::hook::{Answer, Change, Hook, sha256};
 use testnet::net::client::Envelope;
 use testnet::net::{Build, Home, Net, locate};
 use testnet::sink::{Answer as Told, Stored};
@@ -182,7 +182,7 @@ async fn t32_mail_waits_for_its_filter_through_a_crash_and_arrives_once() {
 #[tokio::test]
 async fn t02_what_a_filter_must_not_write_is_handed_to_nobody() {
     let (net, hook) = start(&[], Answer::Pass).await;
-    let changes: [fn(&[u8]) -> Vec<u8>; 6] = [
+    let changes: [Change; 6] = [
         |message| replaced(message, "Inhoud", "Inhoud\n.\r\nMAIL FROM:<mallory@c.nl>\r\nx"),
         |message| replaced(message, "Inhoud", "Inhoud\r.\r\nx"),
         |message| replaced(message, "Inhoud", "In\0houd"),
