@@ -69,6 +69,7 @@ pub(super) fn attempt(record: &DecisionRecord, redactor: &Redactor) {
         step = host.and_then(|host| host.step.as_deref()),
         code = host.and_then(|host| host.code.as_deref()),
         content_left = content(record),
+        content_hook = record.content_hook.as_ref().map(|hook| hook.verdict.as_str()),
         size = record.size,
         duration_ms = record.duration_ms,
         sender = record.sender.as_deref().map(|sender| redactor.address(sender).into_owned()),

@@ -35,6 +35,7 @@ pub struct Metrics {
     reloads: Family<ResultLabel, Counter>,
     reported: Family<ActionLabel, Counter>,
     nta_headers: Family<FieldLabel, Counter>,
+    content_hook: Family<VerdictLabel, Counter>,
     /// The names that have a counter of their own.
     nta_names: Mutex<BTreeSet<String>>,
 }
@@ -80,6 +81,11 @@ struct ResultLabel {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct FieldLabel {
     field: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct VerdictLabel {
+    verdict: &'static str,
 }
 
 /// Something an operator should look at although no message failed.
@@ -183,6 +189,7 @@ impl Metrics {
             reloads: Family::default(),
             reported: Family::default(),
             nta_headers: Family::default(),
+            content_hook: Family::default(),
             nta_names: Mutex::default(),
         };
         for alarm in Alarm::ALL {
@@ -231,6 +238,11 @@ impl Metrics {
             "Messages of other providers with a header that looks like the NTA header, by its name",
             self.nta_headers.clone(),
         );
+        registry.register(
+            "content_hook",
+            "Questions to the content hook, by what came of them",
+            self.content_hook.clone(),
+        );
     }
 
     /// Counts a finished attempt.
@@ -259,6 +271,9 @@ impl Metrics {
             let name = noted.split(':').next().unwrap_or_default();
             let field = self.nta_label(name);
             self.nta_headers.get_or_create(&FieldLabel { field }).inc();
+        }
+        if let Some(hook) = &record.content_hook {
+            self.content_hook.get_or_create(&VerdictLabel { verdict: hook.verdict.as_str() }).inc();
         }
         self.report(record);
     }
@@ -343,7 +358,9 @@ impl Metrics {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::model::{AttemptId, Direction, MessageId, Outcome, ReportFacts, ReportedRecipient};
+    use crate::model::{
+        AttemptId, Direction, HookFacts, HookVerdict, MessageId, Outcome, ReportFacts, ReportedRecipient,
+    };
 
     /// Proves: +JUDGE-009 -JUDGE-009
     #[test]
@@ -376,6 +393,13 @@ mod tests {
         record.assurance = Some(Level::Mutual);
         record.size = Some(1000);
         record.duration_ms = 250;
+        record.content_hook = Some(HookFacts {
+            hook: "unix:/run/hook".into(),
+            verdict: HookVerdict::Changed,
+            before: None,
+            after: None,
+            after_size: None,
+        });
         let said = ReportedRecipient {
             address: "piet@b.example".parse().unwrap(),
             action: crate::model::ReportAction::Relayed,
@@ -391,6 +415,7 @@ mod tests {
             "sluis_content_octets_total{direction=\"outbound\"} 1000",
             "sluis_attempt_seconds_sum{direction=\"outbound\"} 0.25",
             "sluis_unconfirmed_total 1",
+            "sluis_content_hook_total{verdict=\"changed\"} 1",
             "sluis_reported_recipients_total{action=\"relayed\"} 1",
             "sluis_alarms_total{alarm=\"shared_key\"} 1",
             "sluis_alarms_total{alarm=\"root_key\"} 0",

@@ -2,25 +2,37 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::{Exit, Failure, Report, load, table};
 use crate::config::{
-    Binding, Config, Endpoint, EndpointTls, HandOff, Identity, Peer, Recipients, Scope, TABLE,
+    Binding, Config, ContentHook, Endpoint, EndpointTls, HandOff, Identity, Peer, Recipients, Scope, TABLE,
 };
 use crate::discovery::nta_record::YearMonth;
 use crate::discovery::{AnchorSource, Trust};
+use crate::handoff::hook;
+use crate::transport::tls::{ClientTls, KeyRing};
+use crate::world::World;
 
 /// Certificates and records that end sooner are warned about.
 const SOON_DAYS: i64 = 30;
+/// How long somebody who checks a configuration waits for the content hook.
+const HOOK_PATIENCE: Duration = Duration::from_secs(5);
 
-pub(super) fn check(path: &Path) -> Result<Report, Failure> {
+pub(super) async fn check(path: &Path) -> Result<Report, Failure> {
     let config = load(path)?;
     let now = Timestamp::now();
-    let warnings = warnings(&config, now);
-    let text = describe(&config, &warnings);
+    let hook = match &config.content_hook {
+        Some(hook) => Some(look(hook, &config).await?),
+        None => None,
+    };
+    let mut warnings = warnings(&config, now);
+    warnings.extend(hook.iter().filter_map(HookLook::warning));
+    let text = describe(&config, hook.as_ref(), &warnings);
     let keys: Vec<_> = config
         .keys
         .keys()
@@ -63,6 +75,7 @@ pub(super) fn check(path: &Path) -> Result<Report, Failure> {
         "dkim": dkim,
         "floor": config.federation.floor,
         "peers": peers,
+        "content_hook": hook.as_ref().map(HookLook::to_json),
         "weakened": config.weakened(),
         "warnings": warnings,
     });
@@ -99,7 +112,47 @@ fn warnings(config: &Config, now: Timestamp) -> Vec<String> {
     all
 }
 
-fn describe(config: &Config, warnings: &[String]) -> String {
+/// The content hook, as it was found a moment ago.
+struct HookLook {
+    address: String,
+    path: String,
+    /// Why it cannot be reached, if it cannot.
+    trouble: Option<String>,
+}
+
+/// Connects, with TLS where it is configured, and says nothing.
+async fn look(configured: &ContentHook, config: &Config) -> Result<HookLook, Failure> {
+    let tls = ClientTls::new(KeyRing::new(config.keys.clone()));
+    let hook = hook::hook(configured, &config.limits, tls, World::system())
+        .map_err(|error| Failure::usage(format!("content_hook: {error}")))?;
+    let trouble = match timeout(HOOK_PATIENCE, hook.reach()).await {
+        Ok(reached) => reached.err().map(|error| error.to_string()),
+        Err(_) => {
+            Some(format!("the content hook does not answer within {} seconds", HOOK_PATIENCE.as_secs()))
+        }
+    };
+    Ok(HookLook { address: endpoint(&configured.endpoint), path: configured.path.clone(), trouble })
+}
+
+impl HookLook {
+    fn warning(&self) -> Option<String> {
+        let trouble = self.trouble.as_ref()?;
+        Some(format!("content_hook.address: {trouble}; mail of other providers waits as long as that is so"))
+    }
+
+    fn row(&self) -> String {
+        let reached = if self.trouble.is_none() { "reached" } else { "not reached" };
+        format!("POST {} to {}; {reached}", self.path, self.address)
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        json!({
+            "address": self.address, "path": self.path, "reached": self.trouble.is_none(), "trouble": self.trouble,
+        })
+    }
+}
+
+fn describe(config: &Config, hook: Option<&HookLook>, warnings: &[String]) -> String {
     let domains: Vec<String> = config.node.domains.iter().map(ToString::to_string).collect();
     let mut rows = vec![
         vec!["node".to_owned(), format!("{} of {}", config.node.name, config.record.provider)],
@@ -147,6 +200,7 @@ fn describe(config: &Config, warnings: &[String]) -> String {
         .as_ref()
         .map_or_else(|| "none: recipients that are not federated are refused".to_owned(), hand_off);
     rows.push(vec!["fallback".to_owned(), fallback]);
+    rows.extend(hook.map(|hook| vec!["content hook".to_owned(), hook.row()]));
     rows.push(vec![
         "spool".to_owned(),
         format!("{}, keys from {}", config.spool.dir.display(), config.spool.key),
@@ -223,17 +277,20 @@ fn submission(config: &Config) -> Vec<Vec<String>> {
     rows
 }
 
-fn hand_off(hand_off: &HandOff) -> String {
+fn endpoint(endpoint: &Endpoint) -> String {
     let protected = |tls: &EndpointTls| match tls {
         EndpointTls::Pins(pins) => format!("TLS with pinned keys ({})", pins.digests().len()),
         EndpointTls::Ca { name, .. } => format!("TLS as {name} under a configured authority"),
     };
-    let endpoint = |endpoint: &Endpoint| match endpoint {
+    match endpoint {
         Endpoint::Unix(path) => path.display().to_string(),
         Endpoint::Loopback(address, None) => address.to_string(),
         Endpoint::Loopback(address, Some(tls)) => format!("{address}, {}", protected(tls)),
         Endpoint::Remote(address, tls) => format!("{address}, {}", protected(tls)),
-    };
+    }
+}
+
+fn hand_off(hand_off: &HandOff) -> String {
     let binding = match &hand_off.binding {
         Binding::Lmtp(to) => format!("LMTP to {}", endpoint(to)),
         Binding::Smtp(to) => format!("SMTP to {}", endpoint(to)),
@@ -271,9 +328,35 @@ mod tests {
         let bench = Bench::new();
         let config = bench.parse(GOOD).unwrap();
         let now = "2026-11-22T12:00:00Z".parse().unwrap();
-        let text = describe(&config, &warnings(&config, now));
+        let text = describe(&config, None, &warnings(&config, now));
         let dir = bench.path().parent().unwrap().display().to_string();
         insta::assert_snapshot!("check", text.replace(&dir, "DIR"));
+    }
+
+    /// Proves: +HOOK-012 -HOOK-012
+    #[tokio::test]
+    async fn a_hook_is_named_and_whether_it_is_there() {
+        let bench = Bench::new();
+        let socket = bench.path().with_file_name("hook.sock");
+        let text = format!("{GOOD}\n[content_hook]\naddress = \"unix:hook.sock\"\npath = \"/filter\"\n");
+        bench.write("sluis.toml", &text);
+        let absent = check(&bench.path()).await.unwrap();
+        assert_eq!(absent.exit, Exit::Pass, "a node may be set up before its filter");
+        let row = format!("POST /filter to {}; not reached", socket.display());
+        assert!(absent.text.contains(&row), "{}", absent.text);
+        assert!(absent.text.contains("warning: content_hook.address: the content hook cannot be reached: "));
+        assert_eq!(absent.json["content_hook"]["reached"], false);
+        let _listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let there = check(&bench.path()).await.unwrap();
+        assert!(
+            there.text.contains("; reached") && !there.text.contains("warning: content_hook"),
+            "{}",
+            there.text
+        );
+        assert_eq!(there.json["content_hook"]["reached"], true);
+        assert!(there.json["content_hook"]["trouble"].is_null());
+        bench.write("sluis.toml", GOOD);
+        assert!(check(&bench.path()).await.unwrap().json["content_hook"].is_null());
     }
 
     /// Proves: -SPOOL-020

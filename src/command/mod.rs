@@ -171,7 +171,7 @@ async fn dispatch(cli: Cli) -> Result<Report, Failure> {
     let path = &config_path(cli.config, std::env::var_os("SLUIS_CONFIG"));
     match cli.command {
         Command::Run => run::run(path).await,
-        Command::Check => check::check(path),
+        Command::Check => check::check(path).await,
         Command::Explain(arguments) => explain::explain(&load(path)?, World::system(), &arguments).await,
         Command::Dns(arguments) => dns::dns(&load(path)?, World::system(), &arguments).await,
         Command::Send(arguments) => send::send(&client(path)?, &arguments).await,

@@ -39,6 +39,8 @@ pub struct Config {
     pub environment: HandOff,
     /// Where mail for domains that are not federated goes; `None`: it is refused.
     pub fallback: Option<HandOff>,
+    /// The filter that mail of other providers passes on its way into the environment; `None`: there is none.
+    pub content_hook: Option<ContentHook>,
     /// The spool.
     pub spool: spool::Settings,
     /// The limits in force.
@@ -296,6 +298,15 @@ pub struct HandOff {
     pub binding: Binding,
     /// Whether the environment is asked about recipients while the peer waits (SMTP-018).
     pub recipients: Recipients,
+}
+
+/// The provider's own filter (`spec/13-content-hook.md`).
+#[derive(Debug, Clone)]
+pub struct ContentHook {
+    /// Where it listens, and protected how.
+    pub endpoint: Endpoint,
+    /// Path of the request.
+    pub path: String,
 }
 
 /// How a message leaves into our platform.

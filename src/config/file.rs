@@ -33,6 +33,8 @@ pub struct File {
     pub environment: Option<Spanned<HandOff>>,
     /// `[fallback]`
     pub fallback: Option<Spanned<HandOff>>,
+    /// `[content_hook]`
+    pub content_hook: Option<Spanned<ContentHook>>,
     /// `[spool]`
     pub spool: Spool,
     /// `[limits]`: keys of `limits::TABLE`.
@@ -225,6 +227,18 @@ pub struct HandOffTls {
     pub pins: Texts,
     /// PEM file with its authority.
     pub ca: Text,
+}
+
+/// `[content_hook]`: the provider's own filter.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ContentHook {
+    /// `unix:PATH`, `ADDRESS:PORT` or `NAME:PORT`.
+    pub address: Text,
+    /// Path of the request.
+    pub path: Text,
+    /// TLS towards it.
+    pub tls: Option<Spanned<HandOffTls>>,
 }
 
 /// `[spool]`

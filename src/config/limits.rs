@@ -171,6 +171,10 @@ limits! {
         "Client: each block of content taken by the other side. RFC 5321 4.5.3.2.5.";
     final_dot_seconds: Seconds, MINUTE, 10 * MINUTE, 10 * MINUTE,
         "Client: reply to the end of content; when it runs out the message may arrive twice. RFC 5321 4.5.3.2.6.";
+    hook_seconds: Seconds, 1, 2 * MINUTE, 15 * MINUTE,
+        "Content hook: from the connection to the end of its answer. HOOK-010.";
+    hook_answer_octets: Octets, 64 * KIB, 72 * MIB, GIB + 64 * MIB,
+        "Content hook: largest changed message taken. HOOK-010; default: the largest message by default, and room for what is added.";
     link_idle_seconds: Seconds, 1, 30, 4 * MINUTE,
         "Client: how long an unused link stays open for the next message; below the server's command_seconds.";
 
@@ -257,6 +261,11 @@ const _: () = assert!(max("inline_octets") <= min("spool_cache_octets"));
 const _: () = assert!(max("dns_temporary_seconds") <= crate::discovery::TROUBLE_MAX.as_secs());
 // A spool that can't hold the largest message would refuse it for ever with 452.
 const _: () = assert!(default("message_octets") <= min("spool_octets"));
+// What a hook may answer is no smaller than what it may be asked about.
+const _: () = assert!(default("hook_answer_octets") > default("message_octets"));
+const _: () = assert!(max("hook_answer_octets") > max("message_octets"));
+// A hook that takes all its time leaves an attempt time for the hand-off.
+const _: () = assert!(2 * max("hook_seconds") <= min("attempt_seconds"));
 // The header section is part of the message.
 const _: () = assert!(min("header_octets") <= min("message_octets"));
 

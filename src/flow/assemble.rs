@@ -8,6 +8,7 @@ use super::road::{Roads, own_addresses};
 use crate::config::{Config, HandOff};
 use crate::discovery::{Discovery, ResolverError};
 use crate::handoff::deliver::{self, Environment, SetupError};
+use crate::handoff::hook::{self, Hook};
 use crate::policy::Policy;
 use crate::transport::smtp::client::{ClientSettings, Pool, PoolSettings};
 use crate::transport::smtp::dialogue::StepLimits;
@@ -101,6 +102,16 @@ pub(super) fn environment(
 ) -> Result<Environment, SetupError> {
     let tls = ClientTls::new(Arc::clone(keys));
     deliver::environment(hand_off, &config.node.name, steps(config), tls, world.clone())
+}
+
+/// The provider's own filter, where there is one.
+///
+/// # Errors
+/// As [`environment`].
+pub(super) fn hook(config: &Config, keys: &Arc<KeyRing>, world: &World) -> Result<Option<Hook>, SetupError> {
+    let Some(configured) = &config.content_hook else { return Ok(None) };
+    let tls = ClientTls::new(Arc::clone(keys));
+    hook::hook(configured, &config.limits, tls, world.clone()).map(Some)
 }
 
 const fn seconds(limit: u64) -> Duration {

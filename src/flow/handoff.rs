@@ -1,12 +1,17 @@
 //! Mail into our own environment, or into its fallback.
 
+use tokio::io::AsyncRead;
+
 use super::breaker::Post;
 use super::disposition::Ends;
-use super::node::Node;
+use super::filter::{self, Filtered, Replacement};
+use super::node::{Live, Node};
 use super::refusal::Refusal;
-use crate::handoff::deliver::headers::{Removal, rewrite};
-use crate::handoff::deliver::{Environment, Handover, Outgoing, Reports, Verdict};
-use crate::model::{DecisionRecord, Direction, HostFacts, Reason, ReportAction};
+use crate::handoff::deliver::headers::{Removal, Rewritten, rewrite};
+use crate::handoff::deliver::{Environment, Handover, Outgoing, RecipientAnswer, Reports, Verdict};
+use crate::model::{
+    BodyType, ContentLeft, DecisionRecord, Direction, Envelope, HostFacts, Reason, Recipient, ReportAction,
+};
 use crate::spool::{Attempt, Fate, Note, SpoolError};
 use crate::transport::smtp::dialogue::Step;
 use crate::trust::NtaNames;
@@ -29,14 +34,21 @@ pub(super) async fn hand_off(
     record.hosts.push(HostFacts { host: environment.describe(), ..HostFacts::default() });
     let mut ends = Ends::new(&attempt);
     match go(node, &attempt, environment, &mut record).await {
-        Ok(handover) => {
+        Ok(end) => {
+            let (handover, host, success) = match end {
+                End::Handed(handover) => {
+                    watch(node, &attempt, &handover);
+                    let success = success(environment, handover.reports);
+                    (handover, environment.describe(), success)
+                }
+                End::Rejected(handover, hook) => (handover, hook, None),
+            };
             record.content_left = handover.content_left;
             if let Some(host) = record.hosts.last_mut() {
                 host.step = handover.step.map(str::to_owned);
                 host.detail.clone_from(&handover.detail);
             }
-            watch(node, &attempt, &handover);
-            enter(&handover, environment, node, &mut ends);
+            enter(&handover, &host, success, node, &mut ends);
             ends.conclude(&mut record);
         }
         Err(refusal) => ends.refuse(&refusal, &mut record),
@@ -44,30 +56,97 @@ pub(super) async fn hand_off(
     node.conclude(attempt, record, ends).await
 }
 
+/// What came of an attempt.
+enum End {
+    /// The environment was there, or should have been.
+    Handed(Handover),
+    /// The filter refused the message: answers in its name, and that name.
+    Rejected(Handover, String),
+}
+
 async fn go(
     node: &Node,
     attempt: &Attempt,
     environment: &Environment,
     record: &mut DecisionRecord,
-) -> Result<Handover, Refusal> {
+) -> Result<End, Refusal> {
     let live = node.live();
-    let content = node.inner.spool.content(attempt.message()).await?;
+    let mut envelope = attempt.pending_envelope();
     let fields = &attempt.arrival().handoff_fields;
+    let stored = async || {
+        let content = node.inner.spool.content(attempt.message()).await?;
+        view(&live, attempt, content, attempt.content().size, fields).await
+    };
+    let offered = stored().await?;
+    if offered.removed > 0 {
+        record.warnings.push(format!("{} fields that imitate verdicts were removed", offered.removed));
+    }
+    record.size = Some(offered.size);
+    let Some(hook) = filter::hook_of(&live, attempt) else {
+        return deliver(environment, attempt, &envelope, offered).await;
+    };
+    match filter::filter(node, hook, attempt, &envelope, offered, record).await? {
+        Filtered::Passed => deliver(environment, attempt, &envelope, stored().await?).await,
+        Filtered::Changed(replacement) => {
+            let Replacement { content, eight_bit, field } = *replacement;
+            // What the environment has to take now, whatever the peer announced.
+            if eight_bit {
+                envelope.body = BodyType::EightBitMime;
+            }
+            let fields: Vec<_> = fields.iter().cloned().chain([field]).collect();
+            let size = content.size();
+            // Ours are on it already, and whatever else the hook wrote in our name: they are put on afresh (HOOK-007).
+            let changed = view(&live, attempt, content, size, &fields).await?;
+            record.size = Some(changed.size);
+            deliver(environment, attempt, &envelope, changed).await
+        }
+        Filtered::Rejected(words) => Ok(End::Rejected(rejected(&envelope, &words), hook.describe())),
+    }
+}
+
+/// `content` of `size` octets as the environment gets it: with `fields`, and without what imitates them.
+async fn view<R: AsyncRead + Unpin>(
+    live: &Live,
+    attempt: &Attempt,
+    content: R,
+    size: u64,
+    fields: &[(String, String)],
+) -> Result<Rewritten<R>, Refusal> {
     let nta = NtaNames::new(live.config.nta_header.name.as_deref());
     let removal =
         Removal { authserv_id: &live.config.node.name, nta: attempt.arrival().remove_nta.then_some(&nta) };
-    let rewritten = rewrite(content, attempt.content().size, removal, fields)
-        .await
-        .map_err(|error| Refusal::new(Reason::LocalFault, error.to_string()))?;
-    if rewritten.removed > 0 {
-        record.warnings.push(format!("{} fields that imitate verdicts were removed", rewritten.removed));
-    }
-    record.size = Some(rewritten.size);
-    let envelope = attempt.pending_envelope();
+    let rewritten = rewrite(content, size, removal, fields).await;
+    rewritten.map_err(|error| Refusal::new(Reason::LocalFault, error.to_string()))
+}
+
+async fn deliver<R: AsyncRead + Unpin + Send>(
+    environment: &Environment,
+    attempt: &Attempt,
+    envelope: &Envelope,
+    content: Rewritten<R>,
+) -> Result<End, Refusal> {
     let unique = attempt.delivery().to_string();
-    let outgoing =
-        Outgoing { envelope: &envelope, content: rewritten.content, size: rewritten.size, unique: &unique };
-    environment.deliver(outgoing).await.map_err(|error| Refusal::new(error.reason(), error.to_string()))
+    let outgoing = Outgoing { envelope, content: content.content, size: content.size, unique: &unique };
+    let handover = environment.deliver(outgoing).await;
+    handover.map(End::Handed).map_err(|error| Refusal::new(error.reason(), error.to_string()))
+}
+
+/// The same answer for every recipient: the filter's own words go back to the sender (HOOK-009).
+fn rejected(envelope: &Envelope, words: &str) -> Handover {
+    let answer = |to: &Recipient| RecipientAnswer {
+        address: to.address.clone(),
+        verdict: Verdict::Failed,
+        code: "550 5.7.1".to_owned(),
+        text: words.to_owned(),
+        reason: Some(Reason::HookRejected),
+    };
+    Handover {
+        recipients: envelope.recipients.iter().map(answer).collect(),
+        content_left: ContentLeft::Never,
+        step: None,
+        detail: None,
+        reports: Reports::Ours,
+    }
 }
 
 /// Lets the breakers know whether the environment was there.
@@ -90,9 +169,7 @@ fn before_mail(step: &str) -> bool {
     [Connect, Greeting, Hello, Starttls, Handshake, HelloSecured].iter().any(|early| early.as_str() == step)
 }
 
-fn enter(handover: &Handover, environment: &Environment, node: &Node, ends: &mut Ends) {
-    let host = environment.describe();
-    let success = success(environment, handover.reports);
+fn enter(handover: &Handover, host: &str, success: Option<ReportAction>, node: &Node, ends: &mut Ends) {
     for answer in &handover.recipients {
         let fate = match answer.verdict {
             Verdict::Delivered => Fate::Delivered,
@@ -107,7 +184,7 @@ fn enter(handover: &Handover, environment: &Environment, node: &Node, ends: &mut
                 reason: answer.reason,
                 code: Some(answer.code.clone()),
                 text: Some(answer.text.clone()),
-                host: Some(host.clone()),
+                host: Some(host.to_owned()),
             },
             success,
         );

@@ -5,7 +5,7 @@
 //! - Outbound: `submission` accepts from our environment → the spool → `worker` takes what is due → `road` (discovery,
 //!   policy, transport) → `outbound` sends → `conclude` records.
 //! - Inbound: `knock` (who is the client) → `inbound` (may it speak for this sender, does the content agree) → the spool →
-//!   `worker` → `handoff` into our environment → `conclude`.
+//!   `worker` → `handoff` into our environment, past the provider's own filter (`filter`) → `conclude`.
 //! - `explain` walks the same road as a delivery, up to EHLO, and sends nothing.
 //!
 //! # Guarantees
@@ -27,6 +27,7 @@ mod budget;
 mod conclude;
 mod disposition;
 mod explain;
+mod filter;
 mod handoff;
 mod inbound;
 mod intake;

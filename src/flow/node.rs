@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::breaker::Breakers;
 use super::budget::Budgets;
+use super::filter::HookWatch;
 use super::inbound::PeerGate;
 use super::keywatch::KeyWatch;
 use super::road::Roads;
@@ -22,6 +23,7 @@ use crate::admin::Observer;
 use crate::config::Config;
 use crate::discovery::{Discovery, ResolverError};
 use crate::handoff::deliver::{Environment, SetupError};
+use crate::handoff::hook::Hook;
 use crate::model::DecisionRecord;
 use crate::policy::Policy;
 use crate::spool::{Spool, SpoolError};
@@ -73,6 +75,7 @@ pub(super) struct Inner {
     pub(super) budgets: ArcSwap<Budgets>,
     pub(super) breakers: Arc<Breakers>,
     pub(super) keywatch: KeyWatch,
+    pub(super) hook_watch: HookWatch,
     pub(super) started: Timestamp,
     pub(super) server_settings: Arc<ArcSwap<Settings>>,
     pub(super) stop: CancellationToken,
@@ -86,6 +89,8 @@ pub(super) struct Live {
     pub(super) roads: Roads,
     pub(super) environment: Environment,
     pub(super) fallback: Option<Environment>,
+    /// The filter in front of the environment.
+    pub(super) hook: Option<Hook>,
     pub(super) own_domains: OwnDomains,
     pub(super) since: Timestamp,
 }
@@ -139,6 +144,7 @@ impl Node {
                 budgets,
                 breakers,
                 keywatch: KeyWatch::default(),
+                hook_watch: HookWatch::default(),
                 server_settings,
                 stop: CancellationToken::new(),
                 live: ArcSwap::from_pointee(live),
@@ -254,8 +260,9 @@ impl Live {
             Some(fallback) => Some(assemble::environment(fallback, &config, keys, world)?),
             None => None,
         };
+        let hook = assemble::hook(&config, keys, world)?;
         let policy = Arc::clone(&roads.policy);
         let own_domains = OwnDomains::new(&config);
-        Ok(Self { config, policy, roads, environment, fallback, own_domains, since: world.now() })
+        Ok(Self { config, policy, roads, environment, fallback, hook, own_domains, since: world.now() })
     }
 }

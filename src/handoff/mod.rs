@@ -1,11 +1,12 @@
 //! The border with our own provider's mail platform, the *environment*.
 //!
 //! Submission ([`accept`]) is the way out: who of our own may send, and as whom. Delivery ([`deliver`]) is the way in: messages from other providers, and our own reports, into LMTP, an SMTP relay or
-//! Maildir.
+//! Maildir; what other providers sent passes the provider's own filter ([`hook`]) before, where there is one.
 //!
 //! # Guarantees
 //! - What the environment gets is what the peer sent, octet for octet, apart from the fields the table in
-//!   `spec/07-handoff.md` names (HAND-005, HAND-006).
+//!   `spec/07-handoff.md` names (HAND-005, HAND-006), or what the provider's own filter made of it, which the recipient is
+//!   told (HOOK-008).
 //! - A verdict of ours in the header is from us: fields that pretend to be are removed.
 //! - Nothing leaves the machine without TLS and a key that was configured (HAND-002).
 //!
@@ -14,3 +15,4 @@
 
 pub mod accept;
 pub mod deliver;
+pub mod hook;

@@ -26,7 +26,7 @@ pub use envelope::{BodyType, Envelope, Notify, Recipient, Ret};
 pub use id::{AttemptId, DeliveryId, MessageId};
 pub use reason::Reason;
 pub use record::{
-    ArcFacts, Confirmation, ContentLeft, DecisionRecord, Direction, DiscoveryFacts, DnsFact, HostFacts,
-    Outcome, PolicyFacts, RecipientResult, ReportAction, ReportFacts, ReportedRecipient, TlsFacts,
-    TrustFacts,
+    ArcFacts, Confirmation, ContentLeft, DecisionRecord, Direction, DiscoveryFacts, DnsFact, HookFacts,
+    HookVerdict, HostFacts, Outcome, PolicyFacts, RecipientResult, ReportAction, ReportFacts,
+    ReportedRecipient, TlsFacts, TrustFacts,
 };

@@ -199,6 +199,10 @@ reasons! {
     EnvironmentTemporary = "environment_temporary",
     /// Our own environment refused the message for good.
     EnvironmentPermanent = "environment_permanent",
+    /// The recipient's content hook gave no answer that can be used.
+    HookUnavailable = "hook_unavailable",
+    /// The recipient's content hook refused the message.
+    HookRejected = "hook_rejected",
     /// An operator returned the message.
     OperatorReturned = "operator_returned",
     /// The node stopped during the attempt; nobody knows how it ended.

@@ -57,6 +57,9 @@ pub struct DecisionRecord {
     pub recipients: Vec<RecipientResult>,
     /// Whether any octet of content can have reached the other side.
     pub content_left: ContentLeft,
+    /// Hand-off: what the provider's own filter made of the message, where one was asked (HOOK-008).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_hook: Option<HookFacts>,
     /// The report to the sender that this caused, if it caused one: it was accepted in the same commit (SPOOL-011,
     /// SPOOL-015, SPOOL-016).
     #[serde(default)]
@@ -91,6 +94,7 @@ impl DecisionRecord {
             warnings: Vec::new(),
             recipients: Vec::new(),
             content_left: ContentLeft::Never,
+            content_hook: None,
             report: None,
         }
     }
@@ -299,6 +303,48 @@ pub struct RecipientResult {
     pub code: Option<String>,
     /// The other side's text, cleaned to one printable line.
     pub text: Option<String>,
+}
+
+/// What the content hook made of a message (`spec/13-content-hook.md`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HookFacts {
+    /// Where it was asked.
+    pub hook: String,
+    /// What it said.
+    pub verdict: HookVerdict,
+    /// Digest of the message as the hook got it; `None` when it did not get all of it.
+    pub before: Option<Digest>,
+    /// Digest of the changed message as the hook gave it.
+    pub after: Option<Digest>,
+    /// Octets of that message.
+    pub after_size: Option<u64>,
+}
+
+/// What the content hook said of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HookVerdict {
+    /// It goes on as it is.
+    Passed,
+    /// Another one goes on in its place.
+    Changed,
+    /// It goes back.
+    Rejected,
+    /// Nothing that can be used.
+    Unavailable,
+}
+
+impl HookVerdict {
+    /// The word in records, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Changed => "changed",
+            Self::Rejected => "rejected",
+            Self::Unavailable => "unavailable",
+        }
+    }
 }
 
 /// A report to the sender of a message.

@@ -174,6 +174,8 @@ pub const fn consequence(reason: Reason) -> Consequence {
         | Reason::LocalFault
         | Reason::EnvironmentTemporary
         | Reason::EnvironmentPermanent
+        | Reason::HookUnavailable
+        | Reason::HookRejected
         | Reason::OperatorReturned
         | Reason::AttemptUnknown => own_house(reason),
     }
@@ -306,6 +308,8 @@ const fn own_house(reason: Reason) -> Consequence {
         Reason::EnvironmentPermanent => {
             row("HAND-001", "5.2.0", Acts::Operator).out(Outbound::Return).may_have_left()
         }
+        Reason::HookUnavailable => row("HOOK-003", "4.3.0", Acts::Operator).out(Outbound::Later),
+        Reason::HookRejected => row("HOOK-009", "5.7.1", Acts::Sender).out(Outbound::Return),
         Reason::OperatorReturned => {
             row("SPOOL-005", "5.7.0", Acts::Nobody).out(Outbound::Return).may_have_left()
         }

@@ -66,6 +66,11 @@ impl Content {
         opener.is_complete().then(|| Self::new(store, message, Source::Memory, content, expected))
     }
 
+    /// Content that is in memory.
+    pub(super) fn memory(store: Arc<Store>, message: MessageId, content: Vec<u8>, expected: Digest) -> Self {
+        Self::new(store, message, Source::Memory, content, expected)
+    }
+
     pub(super) fn file(
         store: Arc<Store>,
         threads: Threads,

@@ -1,13 +1,19 @@
 //! A message on its way in, and the one instant of acceptance.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::model::{DecisionRecord, DeliveryId, Digest, Envelope, Hasher, MessageId};
 
 use super::committer::Room;
+use super::content::Content;
 use super::disk::{BodyFile, is_full};
-use super::seal::{ContentKey, Sealer, sealed_size};
+use super::seal::{ContentKey, Opener, Sealer, sealed_size};
 use super::seen::{Arrived, Imprint, insert_once};
 use super::store::Receiving;
 use super::stored::{Aim, Body, State, StoredDelivery, StoredMessage, StoredRecipient};
@@ -262,6 +268,32 @@ impl Draft {
         spool.change(staged.room(), move |tables| insert_once(staged, imprint, window, tables)).await
     }
 
+    /// Ends a draft that becomes no message: what was written can be read from its start, whole, as long as [`Kept`] lives.
+    /// Nothing of it outlives that, or this process; on disk it is sealed as any content is.
+    ///
+    /// # Errors
+    /// As [`Draft::write`].
+    pub async fn keep(mut self) -> Result<Kept, SpoolError> {
+        self.usable()?;
+        let (size, digest) = (self.total, self.content_digest());
+        if self.file.is_none() {
+            let store = Arc::clone(&self.spool.inner.store);
+            let content = Content::memory(store, self.id, std::mem::take(&mut self.buffer), digest);
+            return Ok(Kept { content, size, digest, _guard: None });
+        }
+        // The last chunk is written together with a flush. That costs little where it is not needed, as here.
+        self.spill(Flush::Yes).await?;
+        let opener = Opener::new(&self.key()?, self.id, size)?;
+        let (bodies, name, threads) = (self.spool.bodies(), self.id.to_string(), self.spool.world().threads);
+        let opened = threads.run(move || bodies.open(&name)).await;
+        let file = opened
+            .map_err(|_| SpoolError::NotRead("the reading task stopped".to_owned()))?
+            .map_err(|error| SpoolError::NotRead(error.to_string()))?;
+        let store = Arc::clone(&self.spool.inner.store);
+        let content = Content::file(store, threads, self.id, file, opener, digest);
+        Ok(Kept { content, size, digest, _guard: self.file.take().map(|(guard, _)| guard) })
+    }
+
     /// Everything but the commit.
     pub(super) async fn stage(mut self, message: NewMessage) -> Result<Staged, SpoolError> {
         self.usable()?;
@@ -331,6 +363,40 @@ fn deliveries(
         (DeliveryId { message, route }, delivery)
     };
     (0..).zip(routes).map(delivery).collect()
+}
+
+/// Content that belongs to no message ([`Draft::keep`]). Dropped, it is gone.
+#[must_use = "what is kept is gone when this is dropped"]
+pub struct Kept {
+    content: Content,
+    size: u64,
+    digest: Digest,
+    _guard: Option<BodyGuard>,
+}
+
+impl Kept {
+    /// Octets.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Digest of all of it.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+/// Reads it; ends in an error instead of an end when it is not what was written.
+impl AsyncRead for Kept {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.content).poll_read(context, out)
+    }
 }
 
 /// A content file and what seals it on the way there.

@@ -71,7 +71,7 @@ pub use attempt::{Attempt, AttemptEnd, Claim, ContentFacts, Finished, Leash, Pen
 pub use board::{Admission, Due};
 pub use content::Content;
 pub use disk::Disk;
-pub use draft::{Accepted, Draft, NewMessage};
+pub use draft::{Accepted, Draft, Kept, NewMessage};
 pub use error::SpoolError;
 pub use late::Overdue;
 pub use maintain::{BackedUp, Scrubbed};

@@ -4,7 +4,7 @@
 //!
 //! In the order in which a run needs them: [`topology`] (what there is, and what is expected), [`loopback`]
 //! (addresses), [`pki`] and [`dkim`] (keys), [`dns`] (records, signed), [`sink`] (the recipients' environment), [`net`] (all of it
-//! running), [`letters`] (real mail to send through it); [`crash`] harms what runs.
+//! running), [`letters`] (real mail to send through it), [`hook`] (a filter in front of an environment); [`crash`] harms what runs.
 #![forbid(unsafe_code)]
 
 pub mod clock;
@@ -12,6 +12,7 @@ pub mod crash;
 pub mod dkim;
 pub mod dns;
 pub mod foreign;
+pub mod hook;
 pub mod letters;
 pub mod loopback;
 pub mod net;

@@ -68,6 +68,10 @@ pub(super) const fn of(reason: Reason) -> Advice {
             "The address is on our own side of the border.",
             "Look at [environment] in the configuration and at your own mail platform.",
         ),
+        Reason::HookUnavailable => advice(
+            "The provider's own filter in front of its environment gives no answer.",
+            "Look at [content_hook] in the configuration and at the log of the filter; `sluis check` tries to reach it.",
+        ),
         Reason::SpoolFull | Reason::LocalFault => advice(
             "The fault is this node's own.",
             "Look at its log and at /health, and at the space on its disk.",
@@ -102,6 +106,7 @@ pub(super) const fn of(reason: Reason) -> Advice {
         | Reason::SenderNotAllowed
         | Reason::OwnDomainDefect
         | Reason::OverBudget
+        | Reason::HookRejected
         | Reason::OperatorReturned
         | Reason::AttemptUnknown => advice(
             "This belongs to a message that is received or waits, not to the way out.",

@@ -1,6 +1,7 @@
 //! `[environment]` and `[fallback]`: the borders with our own platform.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use toml::Spanned;
 
@@ -83,15 +84,27 @@ impl Check<'_, '_> {
 
     /// HAND-002: what leaves this machine is protected by TLS with a key or authority that we know.
     fn endpoint(&mut self, entry: &Spanned<file::HandOff>, section: &str) -> Option<Endpoint> {
-        let (written, span) = (entry.get_ref(), entry.span());
-        let key = format!("{section}.address");
+        let written = entry.get_ref();
         if let Some(path) = &written.path {
             let what = "has no effect without kind = \"maildir\"";
             self.wrong(path, &format!("{section}.path"), what, "use `address`");
         }
-        let text = self.need_in(span, &written.address, &key, ADDRESS_FORMS)?;
+        self.endpoint_at(entry.span(), &written.address, written.tls.as_ref(), section)
+    }
+
+    /// `address` and `tls` of the section at `span`.
+    pub(super) fn endpoint_at(
+        &mut self,
+        span: Range<usize>,
+        address: &file::Text,
+        tls: Option<&Spanned<file::HandOffTls>>,
+        section: &str,
+    ) -> Option<Endpoint> {
+        let key = format!("{section}.address");
+        let text = self.need_in(span, address, &key, ADDRESS_FORMS)?;
         let address = self.hand_off_address(text, &key);
-        let tls = match (&written.tls, &address) {
+        let tls_span = tls.map(Spanned::span);
+        let tls = match (tls, &address) {
             (Some(tls), Some(address)) => Some(self.endpoint_tls(tls, address, &format!("{section}.tls"))?),
             _ => None,
         };
@@ -99,8 +112,7 @@ impl Check<'_, '_> {
             (Address::Unix(path), None) => Some(Endpoint::Unix(path)),
             (Address::Unix(_), Some(_)) => {
                 let what = "has no effect on a UNIX socket";
-                let span = written.tls.as_ref().map(Spanned::span);
-                self.problems.add(span, format!("{section}.tls"), what, "remove it");
+                self.problems.add(tls_span, format!("{section}.tls"), what, "remove it");
                 None
             }
             (Address::Loopback(address), tls) => Some(Endpoint::Loopback(address, tls)),

@@ -3,6 +3,7 @@
 //! A section gives `None` only after it has reported why.
 
 mod certificate;
+mod content_hook;
 mod dkim;
 mod federation;
 mod handoff;
@@ -48,6 +49,10 @@ pub(super) fn check(
         Some(written) => check.hand_off(written, "fallback").map(Some),
         None => Some(None),
     };
+    let content_hook = match &file.content_hook {
+        Some(written) => check.content_hook(written, &limits).map(Some),
+        None => Some(None),
+    };
     let spool = check.spool(file, &limits);
     let nta_header = check.nta_header(&file.nta_header);
     let log = check.log(&file.log);
@@ -71,6 +76,7 @@ pub(super) fn check(
         submission: submission?,
         environment: environment?,
         fallback: fallback?,
+        content_hook: content_hook?,
         spool,
         limits,
         nta_header: nta_header?,

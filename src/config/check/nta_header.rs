@@ -10,7 +10,7 @@ const VALUE_OCTETS_MAX: usize = 200;
 /// What may stand in braces in a value.
 const PLACES: [&str; 3] = ["{domain}", "{provider}", "{node}"];
 /// Fields that mean something else, to anybody.
-const TAKEN: [&str; 10] = [
+const TAKEN: [&str; 11] = [
     "from",
     "to",
     "cc",
@@ -21,6 +21,7 @@ const TAKEN: [&str; 10] = [
     "dkim-signature",
     "authentication-results",
     "federation-assurance",
+    "federation-content-changed",
 ];
 
 impl Check<'_, '_> {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::PROVIDERS;
+use super::filter::MARK as FILTERED;
 use crate::world::{Random, SeededRandom};
 
 /// The start of the header field by which a letter is known.
@@ -79,6 +80,8 @@ pub(super) struct Arrived {
     pub(super) recipient: String,
     /// Everything behind the first blank line.
     pub(super) body: Vec<u8>,
+    /// Whether it has the filter's mark.
+    pub(super) filtered: bool,
     /// In a report: recipients with `Action: failed`.
     pub(super) failed: Vec<String>,
 }
@@ -94,6 +97,7 @@ impl Arrived {
             sender: sender.to_owned(),
             recipient: recipient.to_owned(),
             body: body(content).to_vec(),
+            filtered: text.contains(FILTERED),
             failed: if sender.is_empty() { failed(&text) } else { Vec::new() },
         }
     }

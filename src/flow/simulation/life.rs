@@ -14,7 +14,7 @@ use super::environment::{Mailboxes, Platform, Posted, serve};
 use super::letters::{Letter, below, domain};
 use super::network::Net;
 use super::provider::{Provider, environment, machine, platform};
-use super::{PROVIDERS, Terms, verdict};
+use super::{PROVIDERS, Terms, filter, provider, verdict};
 use crate::discovery::TroubleKind;
 use crate::discovery::dns::testing::TableDns;
 use crate::model::{DecisionRecord, Digest, Hasher};
@@ -126,6 +126,9 @@ pub(super) async fn live(seed: u64, terms: Terms) -> Life {
             let mailboxes = Arc::clone(&federation.mailboxes);
             let mailboxes = mailboxes.lock().unwrap();
             life.faults = verdict::judge(&letters, &posted, &mailboxes, &records, &mut life);
+            if terms.filter {
+                life.faults.extend(filter::judge(&mailboxes));
+            }
             life.print = Some(print(&records, &mailboxes));
             life.ends = ends(&records);
         }
@@ -182,6 +185,9 @@ impl Federation {
         for (index, provider) in providers.iter().enumerate() {
             provider.publish(false);
             tokio::spawn(serve(net.listen(environment(index)), Arc::clone(&mailboxes), fork()));
+            if terms.filter {
+                tokio::spawn(filter::serve(net.listen(provider::filter(index)), fork()));
+            }
         }
         let random = fork();
         Self { providers, back: vec![None; PROVIDERS], net, dns, clock, random, mailboxes, terms }

@@ -14,6 +14,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod environment;
+mod filter;
 mod letters;
 mod life;
 mod network;
@@ -58,10 +59,15 @@ struct Terms {
     storm: bool,
     /// What the disks say and do not do.
     lie: Option<Lie>,
+    /// Whether each provider has a filter of its own.
+    filter: bool,
 }
 
-const STORM: Terms = Terms { storm: true, lie: None };
-const FAIR: Terms = Terms { storm: false, lie: None };
+const STORM: Terms = Terms { storm: true, lie: None, filter: false };
+const FAIR: Terms = Terms { storm: false, lie: None, filter: false };
+const FILTERED: Terms = Terms { storm: true, lie: None, filter: true };
+/// How many seeds are led with filters.
+const FILTERED_SEEDS: u64 = 40;
 
 /// The configurations of the providers, as an operator would write them, with keys that are the same in every run.
 fn providers() -> &'static [Config] {
@@ -208,6 +214,20 @@ fn t36_nothing_acknowledged_is_lost_in_a_simulated_storm() {
     }
 }
 
+/// Filters that break off, fall silent or cannot be reached, beside all that is wrong otherwise: nothing gets past them, and
+/// nothing is lost or changed because of them.
+///
+/// Proves: +HOOK-001 -HOOK-001 +HOOK-003 -HOOK-003
+#[test]
+fn t32_in_a_storm_nothing_gets_past_the_filters() {
+    let total = lead_all(0..FILTERED_SEEDS, FILTERED);
+    assert!(total.faults.is_empty(), "{}", total.faults.join("\n"));
+    assert!(total.crashes > FILTERED_SEEDS && total.delivered > 500, "too calm");
+    for end in ["Handoff Delivered", "Handoff Later hook_unavailable", "Handoff Unknown attempt_unknown"] {
+        assert!(total.ends.contains_key(end), "never seen: {end}");
+    }
+}
+
 /// Without a storm nothing arrives twice, and nobody waits.
 #[test]
 fn in_fair_weather_every_letter_arrives_once() {
@@ -234,7 +254,7 @@ fn the_same_seed_leaves_the_same_records() {
 #[test]
 fn t36_the_simulation_finds_out_a_disk_that_lies() {
     for lie in [Lie::Early, Lie::File] {
-        let found = (0..60).find_map(|seed| lead(seed, Terms { storm: true, lie: Some(lie) }).faults.pop());
+        let found = (0..60).find_map(|seed| lead(seed, Terms { lie: Some(lie), ..STORM }).faults.pop());
         println!("{lie:?}: {}", found.unwrap_or_else(|| panic!("{lie:?} was not noticed in 60 lives")));
     }
 }

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use super::letters::domain;
 use super::network::Net;
 use super::{SELECTOR, Terms, providers};
-use crate::config::Config;
+use crate::config::{Config, ContentHook, Endpoint};
 use crate::discovery::Discovery;
 use crate::discovery::Txt;
 use crate::discovery::dns::testing::TableDns;
@@ -29,6 +29,11 @@ pub(super) fn machine(provider: usize) -> IpAddr {
 /// The machine with its mailboxes.
 pub(super) fn environment(provider: usize) -> SocketAddr {
     SocketAddr::new(address(1, provider), 24)
+}
+
+/// The machine with its filter.
+pub(super) fn filter(provider: usize) -> SocketAddr {
+    SocketAddr::new(address(3, provider), 80)
 }
 
 /// The machine that submits.
@@ -61,6 +66,10 @@ impl Provider {
         let mut config = providers()[index].clone();
         config.spool =
             Settings { cache_bytes: 1 << 20, inline_body_max: 4096, reserve_octets: 0, ..config.spool };
+        if terms.filter {
+            let endpoint = Endpoint::Loopback(filter(index), None);
+            config.content_hook = Some(ContentHook { endpoint, path: "/".to_owned() });
+        }
         let random = SeededRandom::new(world.random.next());
         let disk = PowerDisk::default();
         Self {

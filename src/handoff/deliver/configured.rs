@@ -35,7 +35,15 @@ pub fn environment(
         config::Recipients::Accept => Asking::Nobody,
     };
     let relay = |endpoint: &config::Endpoint, dialect| -> Result<Relay, SetupError> {
-        Ok(Relay { endpoint: reach(endpoint)?, dialect, name: name.clone(), asking, limits, tls, world })
+        Ok(Relay {
+            endpoint: reach(endpoint, TlsStart::Starttls)?,
+            dialect,
+            name: name.clone(),
+            asking,
+            limits,
+            tls,
+            world,
+        })
     };
     Ok(match &configured.binding {
         config::Binding::Lmtp(endpoint) => Environment::Lmtp(relay(endpoint, Dialect::Lmtp)?),
@@ -44,16 +52,20 @@ pub fn environment(
     })
 }
 
-fn reach(configured: &config::Endpoint) -> Result<Endpoint, EndpointError> {
+/// Where something of our own environment listens. `start` is how TLS begins, where there is TLS.
+pub(in crate::handoff) fn reach(
+    configured: &config::Endpoint,
+    start: TlsStart,
+) -> Result<Endpoint, EndpointError> {
     match configured {
         config::Endpoint::Unix(path) => Ok(Endpoint::unix(path.clone())),
         config::Endpoint::Loopback(address, None) => Endpoint::loopback(*address),
-        config::Endpoint::Loopback(address, Some(tls)) => secured(address.to_string(), None, tls),
+        config::Endpoint::Loopback(address, Some(tls)) => secured(address.to_string(), None, tls, start),
         config::Endpoint::Remote(config::RemoteAddress::Address(address), tls) => {
-            secured(address.to_string(), None, tls)
+            secured(address.to_string(), None, tls, start)
         }
         config::Endpoint::Remote(config::RemoteAddress::Name(name, port), tls) => {
-            secured(format!("{name}:{port}"), Some(name), tls)
+            secured(format!("{name}:{port}"), Some(name), tls, start)
         }
     }
 }
@@ -62,6 +74,7 @@ fn secured(
     authority: String,
     name: Option<&DomainName>,
     tls: &config::EndpointTls,
+    start: TlsStart,
 ) -> Result<Endpoint, EndpointError> {
     let (host, proof) = match tls {
         config::EndpointTls::Ca { authorities, name } => {
@@ -72,7 +85,7 @@ fn secured(
             (name.cloned().unwrap_or_else(localhost), ServerProof::Pinned(pins.clone()))
         }
     };
-    Endpoint::tls(authority, host, proof, TlsStart::Starttls)
+    Endpoint::tls(authority, host, proof, start)
 }
 
 fn localhost() -> DomainName {

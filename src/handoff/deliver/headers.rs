@@ -1,8 +1,8 @@
 //! The header section at hand-off: our verdicts on top, none that pretend to be ours below.
 //!
 //! # Guarantees
-//! - Removed are `Authentication-Results` fields with our authserv-id and every `Federation-Assurance` field, and NTA headers
-//!   of mail that did not prove itself (HAND-009), in any case,
+//! - Removed are `Authentication-Results` fields with our authserv-id, every `Federation-Assurance` and
+//!   `Federation-Content-Changed` field, and NTA headers of mail that did not prove itself (HAND-009), in any case,
 //!   folding or spelling that a reader could take for them; added are the given fields. Not one other octet changes
 //!   (HAND-005, HAND-006).
 //! - Memory is bounded by [`HEADER_OCTETS_MAX`]; the body streams through.
@@ -23,6 +23,8 @@ pub const HEADER_OCTETS_MAX: usize = (4 << 20) + (64 << 10);
 
 const PIECE_OCTETS: usize = 16 << 10;
 const ASSURANCE: &str = "Federation-Assurance";
+/// Tells the recipient that the provider's own filter changed the message (HOOK-008).
+pub const CONTENT_CHANGED: &str = "Federation-Content-Changed";
 const RESULTS: &str = "Authentication-Results";
 
 /// Why a message cannot be handed off as it is.
@@ -176,7 +178,9 @@ fn pretends(field: &[u8], removal: Removal<'_>) -> bool {
     // Blanks between name and colon are obsolete syntax that readers accept (RFC 5322 section 4.5).
     let name = String::from_utf8_lossy(&unfolded[..colon]);
     let name = name.trim();
-    if name.eq_ignore_ascii_case(ASSURANCE) || removal.nta.is_some_and(|nta| nta.matches(name)) {
+    if [ASSURANCE, CONTENT_CHANGED].iter().any(|ours| name.eq_ignore_ascii_case(ours))
+        || removal.nta.is_some_and(|nta| nta.matches(name))
+    {
         return true;
     }
     name.eq_ignore_ascii_case(RESULTS)
@@ -266,6 +270,8 @@ mod tests {
             "Federation-Assurance:\r\n",
             "Federation-Assurance: a\r\nFederation-Assurance: b\r\n",
             "Federation-Assurance: mutual\n",
+            "Federation-Content-Changed: by=mx.ons.example\r\n",
+            "federation-content-changed\t:\r\n by=somebody.else.example\r\n",
             "Authentication-Results: mx.ons.example; x-federation=pass\r\n",
             "authentication-results:MX.ONS.EXAMPLE;dkim=pass\r\n",
             "Authentication-Results:\r\n (a (nested\\) one)\r\n ) mx.ons.example 1; dkim=pass\r\n",

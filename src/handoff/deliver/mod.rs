@@ -18,6 +18,7 @@ use std::io;
 
 use tokio::io::AsyncRead;
 
+pub(in crate::handoff) use configured::reach;
 pub use configured::{SetupError, environment};
 pub use maildir::{Maildir, MaildirSettings, MaildirSettingsError};
 pub use recipients::{RecipientKnown, RecipientList, RecipientListError};

@@ -6,6 +6,7 @@ mod at_rest;
 mod attempts;
 mod crash;
 mod golden;
+mod kept;
 mod late;
 mod maintain;
 mod poison;

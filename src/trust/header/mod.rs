@@ -83,6 +83,8 @@ pub struct HeaderFacts {
     pub message_id: Option<String>,
     /// How many `Message-ID:` fields there are, readable or not.
     pub message_ids: usize,
+    /// The values of the `Date:` fields, for telling whether they are as before: on one line, blanks in a row as one.
+    pub dates: Vec<String>,
     /// Whether `TLS-Required: no` is there. Noted and never honoured (SMTP-021).
     pub tls_required_no: bool,
 }
@@ -204,6 +206,7 @@ fn read(section: &[u8], limits: HeaderLimits, node: Option<&DomainName>) -> Resu
         received,
         message_id: message_id(&fields),
         message_ids: named(&fields, "message-id").count(),
+        dates: named(&fields, "date").map(one_line).collect(),
         tls_required_no: named(&fields, "tls-required").any(|field| field.text_is("no")),
     })
 }
@@ -295,6 +298,12 @@ fn report(fields: &[Field<'_>]) -> Option<ReportKind> {
     [("delivery-status", ReportKind::DeliveryStatus), ("disposition-notification", ReportKind::Disposition)]
         .into_iter()
         .find_map(|(word, report)| kind.value.eq_ignore_ascii_case(word).then_some(report))
+}
+
+/// A value on one line, blanks in a row as one.
+fn one_line(field: &Field<'_>) -> String {
+    let value = String::from_utf8_lossy(&field.unfolded()).into_owned();
+    value.split_ascii_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn message_id(fields: &[Field<'_>]) -> Option<String> {

@@ -7,6 +7,7 @@
 mod borders;
 mod complete;
 mod dns;
+mod hook;
 mod house;
 mod outbound;
 mod signing;

@@ -83,6 +83,27 @@ impl Endpoint {
         }
     }
 
+    /// Opens a link for another protocol than SMTP; with TLS, where the endpoint asks for it, from the first octet on. Of
+    /// `limits` those of connection and handshake count.
+    ///
+    /// # Errors
+    /// The link could not be made, or the server is not the one configured.
+    pub async fn open(
+        &self,
+        limits: &StepLimits,
+        tls: &ClientTls,
+        world: &World,
+    ) -> Result<Link, DialogueError> {
+        match &self.0 {
+            Kind::Unix(path) => Ok(Box::new(reach(limits, UnixStream::connect(path)).await?)),
+            Kind::Loopback(address) => reach(limits, world.network.connect(*address, None)).await,
+            Kind::Tls { authority, host, proof, .. } => {
+                let stream = tcp(limits, TcpStream::connect(authority.as_str())).await?;
+                secure(stream, host, proof, limits, tls, world).await
+            }
+        }
+    }
+
     /// Where this is, for records.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -107,32 +128,32 @@ pub async fn connect(
     world: &World,
 ) -> Result<Dialogue<Link>, DialogueError> {
     match &endpoint.0 {
-        Kind::Unix(path) => {
-            let stream: Link = Box::new(reach(&limits, UnixStream::connect(path)).await?);
-            Dialogue::open(stream, dialect, name, limits).await
-        }
-        Kind::Loopback(address) => {
-            let stream = reach(&limits, world.network.connect(*address, None)).await?;
-            Dialogue::open(stream, dialect, name, limits).await
-        }
-        Kind::Tls { authority, host, proof, start } => {
+        Kind::Tls { authority, host, proof, start: TlsStart::Starttls } => {
             let stream = tcp(&limits, TcpStream::connect(authority.as_str())).await?;
-            let stream = match start {
-                TlsStart::Immediate => stream,
-                TlsStart::Starttls => Dialogue::open(stream, dialect, name, limits).await?.starttls().await?,
-            };
-            let handshake = timeout(limits.handshake, tls.connect(stream, host, proof, world.now())).await;
-            let secured = match handshake {
-                Ok(Ok(secured)) => secured,
-                Ok(Err(error)) => return Err(DialogueError::new(Step::Handshake, error)),
-                Err(_) => return Err(DialogueError::new(Step::Handshake, Fault::Timeout)),
-            };
-            let stream = secured.stream;
-            match start {
-                TlsStart::Immediate => Dialogue::open(stream, dialect, name, limits).await,
-                TlsStart::Starttls => Dialogue::resume(stream, dialect, name, limits).await,
-            }
+            let stream = Dialogue::open(stream, dialect, name, limits).await?.starttls().await?;
+            let stream = secure(stream, host, proof, &limits, tls, world).await?;
+            Dialogue::resume(stream, dialect, name, limits).await
         }
+        Kind::Unix(_) | Kind::Loopback(_) | Kind::Tls { start: TlsStart::Immediate, .. } => {
+            let stream = endpoint.open(&limits, tls, world).await?;
+            Dialogue::open(stream, dialect, name, limits).await
+        }
+    }
+}
+
+/// The handshake, with the server that is configured and nobody else.
+async fn secure(
+    stream: TcpStream,
+    host: &DomainName,
+    proof: &ServerProof,
+    limits: &StepLimits,
+    tls: &ClientTls,
+    world: &World,
+) -> Result<Link, DialogueError> {
+    match timeout(limits.handshake, tls.connect(stream, host, proof, world.now())).await {
+        Ok(Ok(secured)) => Ok(secured.stream),
+        Ok(Err(error)) => Err(DialogueError::new(Step::Handshake, error)),
+        Err(_) => Err(DialogueError::new(Step::Handshake, Fault::Timeout)),
     }
 }
 
