@@ -7,11 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::{Exit, Failure, Report, load, table};
+use crate::admin::LocationStatus;
 use crate::config::{
     Binding, Config, Endpoint, EndpointTls, HandOff, Identity, Peer, Recipients, Scope, TABLE,
 };
 use crate::discovery::nta_record::YearMonth;
 use crate::discovery::{AnchorSource, Trust};
+use crate::model::LocationRule;
 
 /// Certificates and records that end sooner are warned about.
 const SOON_DAYS: i64 = 30;
@@ -20,7 +22,7 @@ pub(super) fn check(path: &Path) -> Result<Report, Failure> {
     let config = load(path)?;
     let now = Timestamp::now();
     let warnings = warnings(&config, now);
-    let text = describe(&config, &warnings);
+    let text = describe(&config, &warnings, now);
     let keys: Vec<_> = config
         .keys
         .keys()
@@ -49,7 +51,10 @@ pub(super) fn check(path: &Path) -> Result<Report, Failure> {
         .peers
         .iter()
         .map(|peer| {
-            json!({ "name": peer.name, "scope": scope(peer), "floor": peer.floor, "identity": peer.identity.rule() })
+            json!({
+                "name": peer.name, "scope": scope(peer), "floor": peer.floor, "identity": peer.identity.rule(),
+                "location": peer.location,
+            })
         })
         .collect();
     let summary = json!({
@@ -63,6 +68,7 @@ pub(super) fn check(path: &Path) -> Result<Report, Failure> {
         "dkim": dkim,
         "floor": config.federation.floor,
         "peers": peers,
+        "location": LocationStatus::of(&config, now),
         "weakened": config.weakened(),
         "warnings": warnings,
     });
@@ -99,7 +105,7 @@ fn warnings(config: &Config, now: Timestamp) -> Vec<String> {
     all
 }
 
-fn describe(config: &Config, warnings: &[String]) -> String {
+fn describe(config: &Config, warnings: &[String], now: Timestamp) -> String {
     let domains: Vec<String> = config.node.domains.iter().map(ToString::to_string).collect();
     let mut rows = vec![
         vec!["node".to_owned(), format!("{} of {}", config.node.name, config.record.provider)],
@@ -131,8 +137,13 @@ fn describe(config: &Config, warnings: &[String]) -> String {
         format!("{} unless a peer's entry says otherwise", config.federation.floor),
     ]);
     for peer in &config.federation.peers {
+        let place = match peer.location {
+            None | Some(LocationRule::Observe) => "",
+            Some(LocationRule::Any) => ", in any country",
+            Some(LocationRule::Enforce) => ", in the EU/EEA only",
+        };
         let text = format!(
-            "{}: {}, floor {}, identity by {}",
+            "{}: {}, floor {}, identity by {}{place}",
             peer.name,
             scope(peer),
             peer.floor,
@@ -140,6 +151,10 @@ fn describe(config: &Config, warnings: &[String]) -> String {
         );
         rows.push(vec!["peer".to_owned(), text]);
     }
+    rows.push(vec![
+        "location".to_owned(),
+        LocationStatus::describe(LocationStatus::of(config, now).as_ref()),
+    ]);
     rows.extend(submission(config));
     rows.push(vec!["environment".to_owned(), hand_off(&config.environment)]);
     let fallback = config
@@ -271,7 +286,7 @@ mod tests {
         let bench = Bench::new();
         let config = bench.parse(GOOD).unwrap();
         let now = "2026-11-22T12:00:00Z".parse().unwrap();
-        let text = describe(&config, &warnings(&config, now));
+        let text = describe(&config, &warnings(&config, now), now);
         let dir = bench.path().parent().unwrap().display().to_string();
         insta::assert_snapshot!("check", text.replace(&dir, "DIR"));
     }

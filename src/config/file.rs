@@ -39,6 +39,8 @@ pub struct File {
     pub limits: BTreeMap<Spanned<String>, Spanned<i64>>,
     /// `[nta_header]`
     pub nta_header: NtaHeader,
+    /// `[location]`
+    pub location: Location,
     /// `[log]`
     pub log: Log,
     /// `[control]`
@@ -59,6 +61,16 @@ pub struct NtaHeader {
     pub value: Text,
     /// `off`, `observe` or `enforce`.
     pub inbound: Text,
+}
+
+/// `[location]`: whether other providers' servers stand in the EU or the EEA.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Location {
+    /// MMDB file with the country of each network.
+    pub table: Text,
+    /// `observe` or `enforce`.
+    pub mode: Text,
 }
 
 /// `[node]`: who this node is.
@@ -155,6 +167,8 @@ pub struct Peer {
     pub pins: Texts,
     /// PEM file with its authority.
     pub ca: Text,
+    /// `any` or `eea`: where its servers may stand.
+    pub location: Text,
 }
 
 /// `[[dkim]]`: a key that signs mail.

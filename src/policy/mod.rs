@@ -11,6 +11,7 @@
 
 mod consequence;
 mod judging;
+mod location;
 mod sender;
 mod table;
 mod terms;
@@ -20,6 +21,7 @@ pub use judging::{
     Case, Identity, PEER_SIGNATURE, PeerSignature, Proof, Proofs, Record, Ruling, judge_sender,
     judging_markdown, ruling,
 };
+pub use location::{LocationRuling, Way, location_ruling};
 pub use sender::{Client, ClientKeys, SenderVerdict, Standing};
 pub use table::markdown;
 pub use terms::{Policy, Terms};

@@ -4,7 +4,7 @@
 //!
 //! In the order in which a run needs them: [`topology`] (what there is, and what is expected), [`loopback`]
 //! (addresses), [`pki`] and [`dkim`] (keys), [`dns`] (records, signed), [`sink`] (the recipients' environment), [`net`] (all of it
-//! running), [`letters`] (real mail to send through it); [`crash`] harms what runs.
+//! running), [`letters`] (real mail to send through it); [`mmdb`] makes tables of countries; [`crash`] harms what runs.
 #![forbid(unsafe_code)]
 
 pub mod clock;
@@ -14,6 +14,7 @@ pub mod dns;
 pub mod foreign;
 pub mod letters;
 pub mod loopback;
+pub mod mmdb;
 pub mod net;
 pub mod pki;
 pub mod sink;

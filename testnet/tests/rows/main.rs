@@ -8,6 +8,7 @@ mod borders;
 mod complete;
 mod dns;
 mod house;
+mod location;
 mod outbound;
 mod signing;
 mod support;
