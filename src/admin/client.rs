@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use super::control::{Acted, Action, BackUp, ENVELOPE_HEADER, Listed, Refusal, SendEnvelope, Shown};
 use super::operations::{ContentStream, ReloadRefusal, Reloaded, Status, SubmitRefusal, Submitted};
+use super::reply::ReplyReport;
 use crate::spool::{BackedUp, Filter, Scrubbed};
 
 /// The longest answer that is read; a spool list of a hundred thousand deliveries fits.
@@ -92,6 +93,29 @@ impl ControlClient {
     /// [`ControlError`].
     pub async fn show(&self, id: &str) -> Result<Shown, ControlError> {
         self.ask(Method::GET, &format!("/spool/{}", path_segment(id)?)).await
+    }
+
+    /// Whether a reply to a message of the spool would stay secure.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn explain(&self, id: &str, dns_only: bool) -> Result<ReplyReport, ControlError> {
+        self.ask(Method::GET, &format!("/explain/{}?dns_only={dns_only}", path_segment(id)?)).await
+    }
+
+    /// The same for a message that is not there; `content` with CRLF line ends.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub async fn explain_message(
+        &self,
+        content: ContentStream,
+        dns_only: bool,
+    ) -> Result<ReplyReport, ControlError> {
+        let path = format!("/explain?dns_only={dns_only}");
+        let (status, answer) =
+            self.exchange(build(Method::POST, &path, None, Blocks(content).boxed())?).await?;
+        accept(status, &answer)
     }
 
     /// Acts on a delivery.

@@ -18,6 +18,7 @@ use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
 use super::operations::{ContentStream, Operations, ReloadRefusal, Reloaded};
+use super::reply::{ReplyRefusal, ReplyReport};
 use crate::config::Control;
 use crate::model::{DecisionRecord, DeliveryId, Envelope, MessageId, Recipient};
 use crate::spool::{DeliveryView, Filter, MessageView, SpoolError};
@@ -30,6 +31,8 @@ pub fn router(node: Arc<dyn Operations>) -> Router {
     Router::new()
         .route("/status", get(status))
         .route("/send", post(send))
+        .route("/explain", post(explain_message))
+        .route("/explain/{id}", get(explain_stored))
         .route("/spool", get(list))
         .route("/spool/scrub", post(scrub))
         .route("/spool/backup", post(back_up))
@@ -151,12 +154,7 @@ async fn list(State(node): Node, Query(filter): Query<Filter>) -> Response {
 }
 
 async fn show(State(node): Node, UrlPath(id): UrlPath<String>) -> Response {
-    // A delivery's id begins with its message's.
-    let message: Result<MessageId, _> =
-        id.split_once('.').map_or(id.as_str(), |(message, _)| message).parse();
-    let Ok(message) = message else {
-        return Refusal::answer(StatusCode::BAD_REQUEST, format!("{id} is not an identifier of this node"));
-    };
+    let Some(message) = message_of(&id) else { return no_identifier(&id) };
     let records = match node.spool().records_of(message).await {
         Ok(records) => records,
         Err(error) => return spool_error(&error),
@@ -168,6 +166,15 @@ async fn show(State(node): Node, UrlPath(id): UrlPath<String>) -> Response {
         }
         Err(error) => spool_error(&error),
     }
+}
+
+/// The message of an identifier; that of a delivery begins with its message's.
+fn message_of(id: &str) -> Option<MessageId> {
+    id.split_once('.').map_or(id, |(message, _)| message).parse().ok()
+}
+
+fn no_identifier(id: &str) -> Response {
+    Refusal::answer(StatusCode::BAD_REQUEST, format!("{id} is not an identifier of this node"))
 }
 
 async fn act(State(node): Node, UrlPath((id, action)): UrlPath<(String, Action)>) -> Response {
@@ -306,6 +313,37 @@ fn stream(mut body: axum::body::Body) -> ContentStream {
         }
     });
     receiver
+}
+
+/// The query of `/explain`.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+struct Explain {
+    /// Whether to ask DNS only.
+    #[serde(default)]
+    dns_only: bool,
+}
+
+/// `POST /explain`: the body is a message (`message/rfc822`), of which the header section is read.
+async fn explain_message(State(node): Node, Query(how): Query<Explain>, request: Request) -> Response {
+    replies(node.explain_message(stream(request.into_body()), how.dns_only).await)
+}
+
+/// `GET /explain/ID`: of a message in the spool.
+async fn explain_stored(
+    State(node): Node,
+    UrlPath(id): UrlPath<String>,
+    Query(how): Query<Explain>,
+) -> Response {
+    let Some(message) = message_of(&id) else { return no_identifier(&id) };
+    replies(node.explain_stored(message, how.dns_only).await)
+}
+
+fn replies(explained: Result<ReplyReport, ReplyRefusal>) -> Response {
+    match explained {
+        Ok(report) => Json(report).into_response(),
+        Err(ReplyRefusal::Spool(error)) => spool_error(&error),
+        Err(refusal) => Refusal::answer(StatusCode::UNPROCESSABLE_ENTITY, refusal),
+    }
 }
 
 /// Reloads a node, and logs and counts how it went.

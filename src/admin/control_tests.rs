@@ -14,6 +14,7 @@ use super::*;
 use crate::config::{Control, LogAddresses};
 use crate::model::{DeliveryId, Digest, Envelope, MessageId, Reason, Recipient};
 use crate::spool::{Arrival, Draft, Filter, NewMessage, Origin, Phase, Route, Settings, Spool};
+use crate::trust::{Correspondents, HeaderLimits, SectionReader};
 use crate::world::World;
 
 /// A node that only has a spool. It refuses recipients at `refused.example`.
@@ -42,6 +43,7 @@ impl Operations for Bare {
             keys: Vec::new(),
             weakened: Vec::new(),
             resting: Vec::new(),
+            location: None,
         }
     }
 
@@ -88,9 +90,45 @@ impl Operations for Bare {
         Ok(Submitted { message })
     }
 
+    async fn explain_message(
+        &self,
+        mut content: ContentStream,
+        dns_only: bool,
+    ) -> Result<ReplyReport, ReplyRefusal> {
+        let mut section = Vec::new();
+        while let Some(octets) = content.recv().await {
+            section.extend_from_slice(&octets?);
+        }
+        let mut reader = SectionReader::new(10_000);
+        reader.push(&section)?;
+        let found = crate::trust::correspondents(&reader.finish(), HeaderLimits::default(), 9)?;
+        Ok(report_of(found, dns_only))
+    }
+
+    async fn explain_stored(&self, message: MessageId, dns_only: bool) -> Result<ReplyReport, ReplyRefusal> {
+        self.spool.message(message).await?;
+        Ok(ReplyReport { message: Some(message), ..report_of(Correspondents::default(), dns_only) })
+    }
+
     async fn reload(&self) -> Result<Reloaded, ReloadRefusal> {
         self.reload.lock().unwrap().clone()
     }
+}
+
+fn report_of(found: Correspondents, dns_only: bool) -> ReplyReport {
+    let mut report = ReplyReport {
+        answer: String::new(),
+        reply: Answer::Yes,
+        reply_all: Answer::Yes,
+        message: None,
+        delegate: found.delegate,
+        addresses: Vec::new(),
+        faults: found.faults,
+        beyond: found.people.len(),
+        dns_only,
+    };
+    report.conclude();
+    report
 }
 
 async fn accept(draft: Draft, envelope: Envelope) {
@@ -266,4 +304,26 @@ async fn health_tells_a_restart_from_a_rest() {
     assert_eq!(ask("/health/live", broken).await.0, 503);
     let (status, text) = ask("/metrics", Health::default()).await;
     assert!(status == 200 && text.ends_with("# EOF\n"), "{text}");
+}
+
+/// Proves: +RPLY-008 -RPLY-008
+#[tokio::test]
+async fn a_message_is_explained_whether_it_is_given_or_stored() {
+    let running = running().await;
+    let client = &running.client;
+    let given = b"From: jan@a.example\r\nTo: piet@b.example\r\nCc: (odd\r\n\r\nbody".to_vec();
+    let report = client.explain_message(blocks(vec![Ok(given.into())]), true).await.unwrap();
+    assert_eq!((report.beyond, report.dns_only, report.message), (2, true, None));
+    assert_eq!(report.faults[0].what, "has a comment that does not end");
+    let wrong = client.explain_message(blocks(vec![Ok(Bytes::from_static(b"nothing"))]), false).await;
+    assert!(wrong.unwrap_err().to_string().contains("the message can't be read"));
+
+    let sent = client.send(&envelope("piet@b.example"), blocks(vec![Ok(Bytes::from_static(b"x"))])).await;
+    let id = sent.unwrap().message;
+    for text in [id.to_string(), format!("{id}.0")] {
+        assert_eq!(client.explain(&text, false).await.unwrap().message, Some(id));
+    }
+    let unknown = MessageId::from_parts(1, 1).to_string();
+    assert!(matches!(client.explain(&unknown, false).await, Err(ControlError::Refused(_))));
+    assert!(client.explain("nonsense", false).await.unwrap_err().to_string().contains("not an identifier"));
 }

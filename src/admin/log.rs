@@ -63,6 +63,7 @@ pub(super) fn attempt(record: &DecisionRecord, redactor: &Redactor) {
         confirmed = host.map(|host| host.peer_confirmed.is_some()),
         host = host.map(|host| redactor.text(&host.host)),
         address = host.and_then(|host| host.address.as_deref()),
+        location = host.and_then(|host| host.location.as_ref()).map(tracing::field::display),
         hosts_tried = record.hosts.len(),
         tls = tls.map(|tls| tls.version.as_str()),
         authenticated_by = tls.and_then(|tls| tls.authenticated_by.as_deref()),
@@ -75,6 +76,10 @@ pub(super) fn attempt(record: &DecisionRecord, redactor: &Redactor) {
         sender = record.sender.as_deref().map(|sender| redactor.address(sender).into_owned()),
         recipients = (!recipients.is_empty()).then(|| recipients.join(", ")),
         left_hosts = left(&record.hosts),
+        header_from = header_from(record, redactor),
+        header_sender = record.trust.as_ref().and_then(|trust| trust.sender.as_ref()).map(
+            |sender| redactor.address(&sender.to_string()).into_owned()
+        ),
         nta_headers = nta_headers(record),
         detail = record.detail.as_deref().map(|detail| redactor.text(detail)),
         report = record.report.as_ref().map(|report| tracing::field::display(report.message)),
@@ -125,6 +130,14 @@ pub(super) const fn direction(direction: Direction) -> &'static str {
         Direction::Inbound => "inbound",
         Direction::Handoff => "handoff",
     }
+}
+
+/// The addresses in `From:`.
+fn header_from(record: &DecisionRecord, redactor: &Redactor) -> Option<String> {
+    let from = &record.trust.as_ref()?.from;
+    let shown: Vec<String> =
+        from.iter().map(|address| redactor.address(&address.to_string()).into_owned()).collect();
+    (!shown.is_empty()).then(|| shown.join(", "))
 }
 
 /// Names of what looks like an NTA header (JUDGE-009); the value of the configured one stays in the record.

@@ -36,6 +36,8 @@ pub struct Metrics {
     reported: Family<ActionLabel, Counter>,
     nta_headers: Family<FieldLabel, Counter>,
     content_hook: Family<VerdictLabel, Counter>,
+    locations: Family<LocationLabels, Counter>,
+    location_table: Gauge,
     /// The names that have a counter of their own.
     nta_names: Mutex<BTreeSet<String>>,
 }
@@ -46,6 +48,12 @@ struct AttemptLabels {
     outcome: &'static str,
     level: &'static str,
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LocationLabels {
+    direction: &'static str,
+    location: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -190,6 +198,8 @@ impl Metrics {
             reported: Family::default(),
             nta_headers: Family::default(),
             content_hook: Family::default(),
+            locations: Family::default(),
+            location_table: Gauge::default(),
             nta_names: Mutex::default(),
         };
         for alarm in Alarm::ALL {
@@ -243,6 +253,16 @@ impl Metrics {
             "Questions to the content hook, by what came of them",
             self.content_hook.clone(),
         );
+        registry.register(
+            "locations",
+            "Servers of other providers in attempts, by whether they stand in the EU or EEA",
+            self.locations.clone(),
+        );
+        registry.register(
+            "location_table_built_seconds",
+            "When the table of countries was built, as a UNIX time; 0: there is none",
+            self.location_table.clone(),
+        );
     }
 
     /// Counts a finished attempt.
@@ -275,7 +295,16 @@ impl Metrics {
         if let Some(hook) = &record.content_hook {
             self.content_hook.get_or_create(&VerdictLabel { verdict: hook.verdict.as_str() }).inc();
         }
+        for location in record.hosts.iter().filter_map(|host| host.location.as_ref()) {
+            let labels = LocationLabels { direction, location: location.verdict.as_str() };
+            self.locations.get_or_create(&labels).inc();
+        }
         self.report(record);
+    }
+
+    /// The table of countries in force was built then; 0: there is none.
+    pub fn location_table(&self, built_seconds: i64) {
+        self.location_table.set(built_seconds);
     }
 
     /// The label under which a field of this name is counted (JUDGE-009).
@@ -405,7 +434,17 @@ mod tests {
             action: crate::model::ReportAction::Relayed,
         };
         record.report = Some(ReportFacts { message: MessageId::from_parts(1, 1), says: vec![said] });
+        record.hosts = vec![crate::model::HostFacts {
+            location: Some(crate::model::LocationFacts {
+                verdict: crate::model::LocationVerdict::Outside,
+                country: Some("US".into()),
+                rule: crate::model::LocationRule::Observe,
+                detail: None,
+            }),
+            ..Default::default()
+        }];
         metrics.attempt(&record);
+        metrics.location_table(1_795_132_800);
         metrics.alarm(Alarm::SharedKey);
         metrics.resting(2);
         let open = metrics.session(Listener::Federation);
@@ -417,6 +456,8 @@ mod tests {
             "sluis_unconfirmed_total 1",
             "sluis_content_hook_total{verdict=\"changed\"} 1",
             "sluis_reported_recipients_total{action=\"relayed\"} 1",
+            "sluis_locations_total{direction=\"outbound\",location=\"outside\"} 1",
+            "sluis_location_table_built_seconds 1795132800",
             "sluis_alarms_total{alarm=\"shared_key\"} 1",
             "sluis_alarms_total{alarm=\"root_key\"} 0",
             "sluis_sessions{listener=\"federation\"} 1",

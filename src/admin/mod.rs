@@ -22,15 +22,19 @@ mod operations;
 pub mod publish;
 mod redact;
 pub mod reload;
+mod reply;
 
 pub use client::{ControlClient, ControlError};
 pub use metrics::{Alarm, Listener, Metrics, OpenSession, Reload, SpoolGauges};
 pub use observe::Observer;
 pub use operations::{
-    ContentStream, Health, KeyStatus, Operations, ReloadRefusal, Reloaded, Resting, Status, SubmitRefusal,
-    Submitted,
+    ContentStream, Health, KeyStatus, LocationStatus, Operations, ReloadRefusal, Reloaded, Resting, Status,
+    SubmitRefusal, Submitted,
 };
 pub use redact::Redactor;
+pub use reply::{
+    Answer, REPLY_ADDRESSES_MAX, REPLY_DOMAINS_MAX, ReplyAddress, ReplyRefusal, ReplyReport, Standing,
+};
 
 #[cfg(test)]
 mod control_tests;

@@ -1,6 +1,7 @@
 //! What the control socket and `/health` ask of a running node.
 
 use std::io;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -8,8 +9,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use super::{Observer, SpoolGauges};
-use crate::model::{Address, DeliveryId, Digest, DomainName, Envelope, MessageId, Reason};
+use super::{Observer, ReplyRefusal, ReplyReport, SpoolGauges};
+use crate::config::{Config, Location};
+use crate::model::{Address, DeliveryId, Digest, DomainName, Envelope, LocationRule, MessageId, Reason};
 use crate::spool::{Counts, Spool};
 
 /// A running node, as its operator sees it.
@@ -36,6 +38,23 @@ pub trait Operations: Send + Sync + 'static {
     /// # Errors
     /// It is not taken, and nothing of it is kept.
     async fn submit(&self, envelope: Envelope, content: ContentStream) -> Result<Submitted, SubmitRefusal>;
+
+    /// Whether a reply to this message would stay secure, address by address. Reads its header section and no more, sends no
+    /// message, stores nothing (RPLY-007).
+    ///
+    /// # Errors
+    /// The message can't be read.
+    async fn explain_message(
+        &self,
+        content: ContentStream,
+        dns_only: bool,
+    ) -> Result<ReplyReport, ReplyRefusal>;
+
+    /// The same for a message in the spool.
+    ///
+    /// # Errors
+    /// It is not there, or can't be read.
+    async fn explain_stored(&self, message: MessageId, dns_only: bool) -> Result<ReplyReport, ReplyRefusal>;
 
     /// Reads the configuration and the keys again and puts them in force, whole or not at all (OPS-005).
     ///
@@ -75,6 +94,64 @@ pub struct Status {
     /// What failed so often that it is left alone until its next probe (SMTP-027).
     #[serde(default)]
     pub resting: Vec<Resting>,
+    /// The check where other providers' servers stand; `None`: there is none (LOCA-003).
+    #[serde(default)]
+    pub location: Option<LocationStatus>,
+}
+
+/// The check where other providers' servers stand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocationStatus {
+    /// What follows where no peer's entry says otherwise.
+    pub mode: LocationRule,
+    /// The file of the table.
+    pub table: PathBuf,
+    /// What kind of table it says it is.
+    pub kind: String,
+    /// When it was built, as it says.
+    pub built: Timestamp,
+    /// How many days ago that was.
+    pub age_days: i64,
+    /// Whether that is more than `limits.location_table_days`.
+    pub old: bool,
+    /// How many networks it has entries for.
+    pub networks: u64,
+}
+
+impl LocationStatus {
+    /// Of a configuration, at a time.
+    #[must_use]
+    pub fn of(config: &Config, now: Timestamp) -> Option<Self> {
+        let Location { path, mode, table } = config.location.as_ref()?;
+        let age_days = table.age_days(now);
+        Some(Self {
+            mode: *mode,
+            table: path.clone(),
+            kind: table.kind().to_owned(),
+            built: table.built(),
+            age_days,
+            old: i64::try_from(config.limits.location_table_days).is_ok_and(|most| age_days > most),
+            networks: table.networks(),
+        })
+    }
+
+    /// In words; of none too.
+    #[must_use]
+    pub fn describe(status: Option<&Self>) -> String {
+        let Some(Self { mode, table, kind, built, age_days, old, networks }) = status else {
+            return "not checked: no table is configured ([location])".to_owned();
+        };
+        let does = match mode {
+            LocationRule::Enforce => "only servers in the EU/EEA",
+            LocationRule::Any | LocationRule::Observe => "servers outside the EU/EEA are noted",
+        };
+        let old = if *old { "; OLD" } else { "" };
+        let built = built.strftime("%Y-%m-%d");
+        format!(
+            "{does}, by {} ({kind} of {built}, {age_days} days ago{old}; {networks} networks)",
+            table.display()
+        )
+    }
 }
 
 /// A host, domain or hand-off that failed several times in a row.

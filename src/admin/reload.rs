@@ -1,5 +1,7 @@
 //! What a new configuration changes, and whether it may.
 
+use std::sync::Arc;
+
 use super::operations::{ReloadRefusal, Reloaded};
 use super::publish::{Dns, Live, unpublished, unpublished_signers};
 use crate::config::Config;
@@ -77,7 +79,11 @@ fn changed(old: &Config, new: &Config) -> Vec<String> {
                 .map(|submission| { (&submission.clients, submission.temporary, submission.own_domain) })
         )
     };
+    let location = |config: &Config| {
+        config.location.as_ref().map(|location| (location.mode, Arc::clone(&location.table)))
+    };
     let differences = [
+        ("location", location(old) != location(new)),
         ("keys", keys(old) != keys(new)),
         ("dkim", old.dkim != new.dkim),
         ("node.domains", old.node.domains != new.node.domains),

@@ -9,12 +9,14 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::{Exit, Failure, Report, load, table};
+use crate::admin::LocationStatus;
 use crate::config::{
     Binding, Config, ContentHook, Endpoint, EndpointTls, HandOff, Identity, Peer, Recipients, Scope, TABLE,
 };
 use crate::discovery::nta_record::YearMonth;
 use crate::discovery::{AnchorSource, Trust};
 use crate::handoff::hook;
+use crate::model::LocationRule;
 use crate::transport::tls::{ClientTls, KeyRing};
 use crate::world::World;
 
@@ -32,7 +34,7 @@ pub(super) async fn check(path: &Path) -> Result<Report, Failure> {
     };
     let mut warnings = warnings(&config, now);
     warnings.extend(hook.iter().filter_map(HookLook::warning));
-    let text = describe(&config, hook.as_ref(), &warnings);
+    let text = describe(&config, hook.as_ref(), &warnings, now);
     let keys: Vec<_> = config
         .keys
         .keys()
@@ -61,7 +63,10 @@ pub(super) async fn check(path: &Path) -> Result<Report, Failure> {
         .peers
         .iter()
         .map(|peer| {
-            json!({ "name": peer.name, "scope": scope(peer), "floor": peer.floor, "identity": peer.identity.rule() })
+            json!({
+                "name": peer.name, "scope": scope(peer), "floor": peer.floor, "identity": peer.identity.rule(),
+                "location": peer.location,
+            })
         })
         .collect();
     let summary = json!({
@@ -76,6 +81,7 @@ pub(super) async fn check(path: &Path) -> Result<Report, Failure> {
         "floor": config.federation.floor,
         "peers": peers,
         "content_hook": hook.as_ref().map(HookLook::to_json),
+        "location": LocationStatus::of(&config, now),
         "weakened": config.weakened(),
         "warnings": warnings,
     });
@@ -152,7 +158,7 @@ impl HookLook {
     }
 }
 
-fn describe(config: &Config, hook: Option<&HookLook>, warnings: &[String]) -> String {
+fn describe(config: &Config, hook: Option<&HookLook>, warnings: &[String], now: Timestamp) -> String {
     let domains: Vec<String> = config.node.domains.iter().map(ToString::to_string).collect();
     let mut rows = vec![
         vec!["node".to_owned(), format!("{} of {}", config.node.name, config.record.provider)],
@@ -184,8 +190,13 @@ fn describe(config: &Config, hook: Option<&HookLook>, warnings: &[String]) -> St
         format!("{} unless a peer's entry says otherwise", config.federation.floor),
     ]);
     for peer in &config.federation.peers {
+        let place = match peer.location {
+            None | Some(LocationRule::Observe) => "",
+            Some(LocationRule::Any) => ", in any country",
+            Some(LocationRule::Enforce) => ", in the EU/EEA only",
+        };
         let text = format!(
-            "{}: {}, floor {}, identity by {}",
+            "{}: {}, floor {}, identity by {}{place}",
             peer.name,
             scope(peer),
             peer.floor,
@@ -193,6 +204,10 @@ fn describe(config: &Config, hook: Option<&HookLook>, warnings: &[String]) -> St
         );
         rows.push(vec!["peer".to_owned(), text]);
     }
+    rows.push(vec![
+        "location".to_owned(),
+        LocationStatus::describe(LocationStatus::of(config, now).as_ref()),
+    ]);
     rows.extend(submission(config));
     rows.push(vec!["environment".to_owned(), hand_off(&config.environment)]);
     let fallback = config
@@ -328,7 +343,7 @@ mod tests {
         let bench = Bench::new();
         let config = bench.parse(GOOD).unwrap();
         let now = "2026-11-22T12:00:00Z".parse().unwrap();
-        let text = describe(&config, None, &warnings(&config, now));
+        let text = describe(&config, None, &warnings(&config, now), now);
         let dir = bench.path().parent().unwrap().display().to_string();
         insta::assert_snapshot!("check", text.replace(&dir, "DIR"));
     }

@@ -28,6 +28,7 @@ use serde_json::{Value, json};
 use crate::admin::{ControlClient, ControlError};
 use crate::config::{self, Config, ConfigError};
 use crate::discovery::ResolverError;
+use crate::flow::ReplyError;
 use crate::world::World;
 
 /// Where the configuration is when nobody says otherwise.
@@ -55,7 +56,7 @@ enum Command {
     Run,
     /// Check the configuration and say what was understood.
     Check,
-    /// Say what would happen to a message for ADDRESS, and why. Sends nothing.
+    /// Say what would happen to a message for ADDRESS, or to a reply to a message, and why. Sends nothing.
     Explain(explain::Arguments),
     /// Print the DNS records to publish.
     Dns(dns::Arguments),
@@ -140,6 +141,16 @@ impl From<ResolverError> for Failure {
     }
 }
 
+impl From<ReplyError> for Failure {
+    fn from(error: ReplyError) -> Self {
+        let exit = match &error {
+            ReplyError::Resolver(_) => Exit::Tool,
+            ReplyError::Message(_) => Exit::Usage,
+        };
+        Self { what: error.to_string(), exit }
+    }
+}
+
 impl From<ControlError> for Failure {
     fn from(error: ControlError) -> Self {
         let exit = match &error {
@@ -172,7 +183,7 @@ async fn dispatch(cli: Cli) -> Result<Report, Failure> {
     match cli.command {
         Command::Run => run::run(path).await,
         Command::Check => check::check(path).await,
-        Command::Explain(arguments) => explain::explain(&load(path)?, World::system(), &arguments).await,
+        Command::Explain(arguments) => explain::explain(path, World::system(), &arguments).await,
         Command::Dns(arguments) => dns::dns(&load(path)?, World::system(), &arguments).await,
         Command::Send(arguments) => send::send(&client(path)?, &arguments).await,
         Command::Spool(command) => spool::spool(&client(path)?, command).await,

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{Exit, Failure, Report, load};
-use crate::admin::{Operations, control, http, log};
+use crate::admin::{LocationStatus, Operations, control, http, log};
 use crate::flow::Node;
 use crate::world::World;
 
@@ -29,6 +29,8 @@ pub(super) async fn run(path: &Path) -> Result<Report, Failure> {
     for key in config.weakened() {
         warn!(setting = key, "protection is weakened by a lab setting");
     }
+    let location = LocationStatus::of(&config, jiff::Timestamp::now());
+    info!(location = LocationStatus::describe(location.as_ref()), "where other providers' servers stand");
     // The socket first: it says whether a node with this configuration runs already.
     let socket = control::bind(&config.control).map_err(|error| {
         Failure::tool(format!("control socket {}: {error}", config.control.socket.display()))

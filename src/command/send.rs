@@ -42,7 +42,7 @@ pub(super) async fn send(client: &ControlClient, arguments: &Arguments) -> Resul
     Report::new(text, &sent, Exit::Pass)
 }
 
-fn open(path: &Path) -> io::Result<std::fs::File> {
+pub(super) fn open(path: &Path) -> io::Result<std::fs::File> {
     if path.as_os_str() == "-" {
         return Ok(io::stdin().as_fd().try_clone_to_owned()?.into());
     }
@@ -51,7 +51,7 @@ fn open(path: &Path) -> io::Result<std::fs::File> {
 
 /// The octets of `source` with line ends as they are on the wire: a file of this machine has LF, a saved message CRLF.
 /// A CR that stands alone stays, and the node refuses it.
-fn with_crlf(mut source: impl AsyncRead + Send + Unpin + 'static) -> ContentStream {
+pub(super) fn with_crlf(mut source: impl AsyncRead + Send + Unpin + 'static) -> ContentStream {
     let (sender, receiver) = mpsc::channel(4);
     tokio::spawn(async move {
         let mut block = vec![0; BLOCK_OCTETS];

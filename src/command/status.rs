@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Exit, Failure, Report};
-use crate::admin::{ControlClient, Status};
+use crate::admin::{ControlClient, LocationStatus, Status};
 
 pub(super) async fn status(client: &ControlClient) -> Result<Report, Failure> {
     let status = client.status().await?;
@@ -57,6 +57,7 @@ fn describe(status: &Status) -> String {
     for key in &status.keys {
         let _ = writeln!(text, "key        {} {}, until {}", key.kind, key.spki, key.not_after);
     }
+    let _ = writeln!(text, "location   {}", LocationStatus::describe(status.location.as_ref()));
     if !status.weakened.is_empty() {
         let _ = writeln!(text, "weakened   {}", status.weakened.join(", "));
     }

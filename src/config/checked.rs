@@ -3,13 +3,14 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rustls_pki_types::CertificateDer;
 
 use super::limits::Limits;
 use crate::discovery::nta_record::Publish;
-use crate::discovery::{AddressRule, DiscoverySettings};
-use crate::model::{Address, Digest, DomainName, IdentityRule, Level};
+use crate::discovery::{AddressRule, DiscoverySettings, LocationTable};
+use crate::model::{Address, Digest, DomainName, IdentityRule, Level, LocationRule};
 use crate::spool;
 use crate::transport::tls::{Authorities, KeyMaterial, Pins};
 use crate::trust::SigningKey;
@@ -47,6 +48,8 @@ pub struct Config {
     pub limits: Limits,
     /// The NTA header.
     pub nta_header: NtaHeader,
+    /// The check where other providers' servers stand; `None`: there is none.
+    pub location: Option<Location>,
     /// Logging.
     pub log: Log,
     /// The control socket.
@@ -159,6 +162,19 @@ pub struct Peer {
     pub floor: Level,
     /// How its keys are proven.
     pub identity: Identity,
+    /// What follows from where its servers stand; `None`: as for all.
+    pub location: Option<LocationRule>,
+}
+
+/// The check where other providers' servers stand (LOCA family).
+#[derive(Debug, Clone)]
+pub struct Location {
+    /// The file of the table.
+    pub path: PathBuf,
+    /// What follows where no peer's entry says otherwise: [`LocationRule::Observe`] or [`LocationRule::Enforce`].
+    pub mode: LocationRule,
+    /// The table, as it was when the configuration was read.
+    pub table: Arc<LocationTable>,
 }
 
 /// Which hosts belong to a configured peer.

@@ -41,6 +41,8 @@ pub struct File {
     pub limits: BTreeMap<Spanned<String>, Spanned<i64>>,
     /// `[nta_header]`
     pub nta_header: NtaHeader,
+    /// `[location]`
+    pub location: Location,
     /// `[log]`
     pub log: Log,
     /// `[control]`
@@ -61,6 +63,16 @@ pub struct NtaHeader {
     pub value: Text,
     /// `off`, `observe` or `enforce`.
     pub inbound: Text,
+}
+
+/// `[location]`: whether other providers' servers stand in the EU or the EEA.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Location {
+    /// MMDB file with the country of each network.
+    pub table: Text,
+    /// `observe` or `enforce`.
+    pub mode: Text,
 }
 
 /// `[node]`: who this node is.
@@ -157,6 +169,8 @@ pub struct Peer {
     pub pins: Texts,
     /// PEM file with its authority.
     pub ca: Text,
+    /// `any` or `eea`: where its servers may stand.
+    pub location: Text,
 }
 
 /// `[[dkim]]`: a key that signs mail.

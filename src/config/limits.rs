@@ -217,6 +217,9 @@ limits! {
     record_days: Count, 1, 90, 3650,
         "Days for which decision records are kept.";
 
+    location_table_days: Count, 1, 35, 400,
+        "Age of the table of [location] beyond which it is warned about. LOCA-008; default: tables of a month, and some days.";
+
     dns_try_seconds: Seconds, 1, 2, 10,
         "One question over UDP before it is repeated.";
     dns_question_seconds: Seconds, 2, 20, MINUTE,

@@ -26,8 +26,8 @@ use jiff::Timestamp;
 
 pub use checked::{
     Binding, Client, Config, ContentHook, Control, DkimKey, Endpoint, EndpointTls, Federation, HandOff,
-    Identity, KeyFiles, Log, LogAddresses, LogFormat, Network, Node, NtaHeader, NtaInbound, OwnDomainRule,
-    Peer, Recipients, RemoteAddress, SMTP_PORT, Scope, Submission, Temporary,
+    Identity, KeyFiles, Location, Log, LogAddresses, LogFormat, Network, Node, NtaHeader, NtaInbound,
+    OwnDomainRule, Peer, Recipients, RemoteAddress, SMTP_PORT, Scope, Submission, Temporary,
 };
 pub use error::{ConfigError, Position, Problem};
 pub use limits::{Limit, Limits, TABLE, Unit, markdown};

@@ -19,6 +19,7 @@ mod cache;
 mod candidate;
 pub mod dns;
 mod federation;
+pub mod location;
 pub mod nta_record;
 mod reach;
 pub mod tlsa;
@@ -35,6 +36,7 @@ pub use dns::{
     TroubleKind, Trust, Txt, Verdict,
 };
 pub use federation::{Federation, Finding, Host, Source};
+pub use location::{LocationTable, TableError};
 pub use nta_record::NtaRecord;
 pub use reach::AddressRule;
 pub use tlsa::{Tlsa, TlsaSet};

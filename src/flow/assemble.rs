@@ -9,6 +9,7 @@ use crate::config::{Config, HandOff};
 use crate::discovery::{Discovery, ResolverError};
 use crate::handoff::deliver::{self, Environment, SetupError};
 use crate::handoff::hook::{self, Hook};
+use crate::model::LocationRule;
 use crate::policy::Policy;
 use crate::transport::smtp::client::{ClientSettings, Pool, PoolSettings};
 use crate::transport::smtp::dialogue::StepLimits;
@@ -40,7 +41,8 @@ pub(super) fn roads_with(
     Roads {
         world,
         discovery,
-        policy: Arc::new(Policy::new(&config.federation, config.weakened())),
+        policy: Arc::new(policy(config)),
+        location: config.location.clone(),
         tls,
         client: ClientSettings { name: config.node.name.clone(), source: None, limits: steps(config) },
         pool: Arc::new(Pool::new(pool)),
@@ -49,6 +51,11 @@ pub(super) fn roads_with(
         hosts_max: count(limits.hosts_per_attempt),
         own_addresses: own_addresses(config),
     }
+}
+
+fn policy(config: &Config) -> Policy {
+    let location = config.location.as_ref().map_or(LocationRule::Any, |location| location.mode);
+    Policy::new(&config.federation, location, config.weakened())
 }
 
 fn steps(config: &Config) -> StepLimits {

@@ -29,10 +29,22 @@ pub async fn explain(
     from: Option<&Address>,
     depth: Depth,
 ) -> Result<DecisionRecord, ResolverError> {
-    let roads = assemble::roads(config, world.clone()).await?;
+    let roads = assemble::roads(config, world).await?;
+    Ok(foretell(config, &roads, to, from, depth).await)
+}
+
+/// The same on roads that exist.
+pub(super) async fn foretell(
+    config: &Config,
+    roads: &Roads,
+    to: &Address,
+    from: Option<&Address>,
+    depth: Depth,
+) -> DecisionRecord {
+    let world = &roads.world;
     let mut record = DecisionRecord::begin(world.attempt_id(), Direction::Outbound, world.now());
     record.sender = from.map(ToString::to_string);
-    let walked = walk(config, &roads, to, from, depth, &mut record).await;
+    let walked = walk(config, roads, to, from, depth, &mut record).await;
     let elapsed = world.now().duration_since(record.started);
     record.duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(0);
     match walked {
@@ -45,7 +57,7 @@ pub async fn explain(
             refusal.enter(&mut record, outcome);
         }
     }
-    Ok(record)
+    record
 }
 
 async fn walk(

@@ -8,15 +8,17 @@ use super::budget::Account;
 use super::intake::{Complete, Intake, Keep, accepted_reply};
 use super::knock::{Knock, knock};
 use super::ledger::Ledger;
+use super::location::{Located, locate};
 use super::node::Node;
 use super::refusal::Refusal;
 use super::standing::{Allowed, judge_domain};
 use crate::config::{NtaInbound, Recipients};
 use crate::handoff::deliver::RecipientKnown;
 use crate::model::{
-    Address, AttemptId, Direction, DomainName, Envelope, Level, Reason, Recipient, ReversePath,
+    Address, AttemptId, Direction, DomainName, Envelope, HostFacts, Level, LocationRule, Reason, Recipient,
+    ReversePath,
 };
-use crate::policy::{Case, Client, Identity, Proofs, Record, Ruling, ruling};
+use crate::policy::{Case, Client, Identity, Proofs, Record, Ruling, Way, ruling};
 use crate::spool::{Arrival, Arrived, Draft, Imprint, NewMessage, Origin, Repeated, Route};
 use crate::transport::smtp::Reply;
 use crate::transport::smtp::command::Mail;
@@ -123,6 +125,8 @@ impl PeerGate {
     fn ledger(&self, peer: &Knock, helo: &str, mail: &Mail) -> Ledger {
         let mut ledger = Ledger::open(&self.node, Direction::Inbound);
         ledger.record.hosts.push(peer.facts(helo));
+        // By the rule for all, until it is known whose client this is.
+        enter_location(&self.node, peer, self.node.live().policy.location(), ledger.record.hosts.first_mut());
         ledger.record.sender = Some(mail.sender.to_string());
         ledger.record.discovery.dns = peer.dns().to_vec();
         ledger
@@ -143,13 +147,24 @@ impl PeerGate {
                 Client::Unidentified(reason) if live.policy.lowest_floor() == Level::Mutual => {
                     Err(Refusal::new(*reason, peer.detail.clone()))
                 }
-                Client::Unidentified(_) | Client::Proven(_) => Ok(Sender::Null),
+                // Whose it is says `From:`; unless nobody may stand there.
+                Client::Unidentified(_) | Client::Proven(_) if live.policy.admits_outside() => {
+                    Ok(Sender::Null)
+                }
+                Client::Unidentified(_) | Client::Proven(_) => {
+                    check_location(&self.node, peer, live.policy.location(), ledger).map(|()| Sender::Null)
+                }
             };
         };
         let judged = judge_domain(&self.node, &live.policy, &peer.client, address.domain()).await;
         ledger.judged(address.domain(), judged.discovery, judged.policy);
         match judged.verdict {
-            Ok(allowed) => Ok(Sender::Judged(allowed)),
+            // The terms are those of the `From:` domain, which is judged after the content.
+            Ok(Allowed::ByFrom) => Ok(Sender::Judged(Allowed::ByFrom)),
+            Ok(allowed) => {
+                check_location(&self.node, peer, judged.location, ledger)?;
+                Ok(Sender::Judged(allowed))
+            }
             Err(refusal) if refusal.is_about_client() && !peer.detail.is_empty() => {
                 Err(Refusal::new(refusal.reason, peer.detail.clone()))
             }
@@ -176,6 +191,28 @@ impl PeerGate {
             }
         }
     }
+}
+
+/// Whether a client may stand where it does, under the rule for the peer it speaks for (LOCA-004, LOCA-005).
+fn check_location(node: &Node, peer: &Knock, rule: LocationRule, ledger: &mut Ledger) -> Result<(), Refusal> {
+    let host = ledger.record.hosts.first_mut();
+    let Some(located) = enter_location(node, peer, rule, host) else { return Ok(()) };
+    located.warn(&mut ledger.record);
+    located.refusal().map_or(Ok(()), Err)
+}
+
+/// Enters where a client stands into what the record says of it.
+fn enter_location(
+    node: &Node,
+    peer: &Knock,
+    rule: LocationRule,
+    host: Option<&mut HostFacts>,
+) -> Option<Located> {
+    let located = locate(node.live().config.location.as_ref(), rule, peer.ip(), Way::In)?;
+    if let Some(host) = host {
+        host.location = Some(located.facts.clone());
+    }
+    Some(located)
 }
 
 pub(super) fn envelope(mail: &Mail) -> Envelope {
@@ -248,6 +285,8 @@ struct Message<'a> {
 impl Message<'_> {
     /// Does the content agree with who sent it (IDEN-013 to IDEN-016)?
     async fn judge(&self, ledger: &mut Ledger) -> Result<Proven, Refusal> {
+        // Whatever becomes of it: who wrote it, and who sent it.
+        self.header.enter(ledger.record.trust.get_or_insert_default());
         self.check_null_sender()?;
         let domain = &self.header.from_domain;
         let allowed = match self.judge_author(domain, ledger).await? {
@@ -282,10 +321,14 @@ impl Message<'_> {
         let live = self.node.live();
         let judged = judge_domain(self.node, &live.policy, &self.knock.client, domain).await;
         ledger.judged(domain, judged.discovery, judged.policy);
-        judged.verdict.map_err(|refusal| match refusal.reason {
+        let allowed = judged.verdict.map_err(|refusal| match refusal.reason {
             Reason::ClientNotOfSender => Refusal::new(Reason::FromNotOfSender, refusal.detail),
             _ => refusal,
-        })
+        })?;
+        if allowed != Allowed::ByFrom {
+            check_location(self.node, self.knock, judged.location, ledger)?;
+        }
+        Ok(allowed)
     }
 
     /// A MAIL FROM domain without a record of its own must lie at or below the `From:` domain (bounce addresses).
@@ -343,7 +386,8 @@ impl Message<'_> {
                 host: &live.config.node.name,
             })
             .await;
-        ledger.record.trust = Some(judged.facts);
+        let trust = ledger.record.trust.insert(judged.facts);
+        self.header.enter(trust);
         ledger.record.discovery.dns.extend(judged.dns);
         ledger.record.warnings.extend(judged.warnings);
         let nta = NtaNames::new(live.config.nta_header.name.as_deref());
@@ -379,7 +423,6 @@ impl Message<'_> {
         record.digest = Some(draft.received_digest());
         record.size = Some(draft.size());
         record.message = Some(draft.message());
-        record.trust.get_or_insert_default().from_domain = Some(domain.clone());
         let imprint = Imprint::new(proven.level, domain, draft.received_digest(), self.envelope);
         let arrival = self.arrival(&proven, domain, record.attempt);
         let routes = vec![(Route::Environment, (0..self.envelope.recipients.len()).collect())];
@@ -405,9 +448,17 @@ impl Message<'_> {
             _ => Proof::Message,
         };
         let message = Some(&proven.results);
-        let results = authentication_results(&ResultsFacts { authserv_id: by, level, domain, message });
-        let assurance =
-            federation_assurance(&AssuranceFacts { proof, proofs: proven.proofs, domain, by, record });
+        let delegate = self.header.delegate().map(Address::domain);
+        let results =
+            authentication_results(&ResultsFacts { authserv_id: by, level, domain, delegate, message });
+        let assurance = federation_assurance(&AssuranceFacts {
+            proof,
+            proofs: proven.proofs,
+            domain,
+            delegate,
+            by,
+            record,
+        });
         Arrival {
             level: Some(level),
             rule: self.knock.rule(),

@@ -132,6 +132,7 @@ impl Node {
         let budgets = ArcSwap::from_pointee(Budgets::new(&config.limits));
         let breakers = Arc::new(Breakers::new(&config.limits));
         let live = Live::new(config, &world, &discovery, &keys, &breakers)?;
+        observer.metrics().location_table(table_built(&live.config));
         Ok(Self {
             inner: Arc::new(Inner {
                 started: world.now(),
@@ -229,6 +230,7 @@ impl Node {
             self.inner.budgets.store(Arc::new(Budgets::new(&live.config.limits)));
         }
         self.inner.server_settings.store(Arc::new(assemble::server_settings(&live.config)));
+        self.inner.observer.metrics().location_table(table_built(&live.config));
         self.inner.live.store(Arc::new(live));
     }
 
@@ -242,6 +244,11 @@ impl Node {
             }
         });
     }
+}
+
+/// When the table of countries was built, in seconds; 0 without one.
+fn table_built(config: &Config) -> i64 {
+    config.location.as_ref().map_or(0, |location| location.table.built().as_second())
 }
 
 impl Live {

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 
+use super::explain::Depth;
 use super::intake::{Intake, Keep};
 use super::ledger::Ledger;
 use super::node::Node;
@@ -9,11 +10,11 @@ use super::refusal::Refusal;
 use super::reload;
 use super::submission::Order;
 use crate::admin::{
-    ContentStream, Health, KeyStatus, Observer, Operations, ReloadRefusal, Reloaded, Resting, Status,
-    SubmitRefusal, Submitted,
+    ContentStream, Health, KeyStatus, LocationStatus, Observer, Operations, ReloadRefusal, Reloaded,
+    ReplyRefusal, ReplyReport, Resting, Status, SubmitRefusal, Submitted,
 };
 use crate::config::{Client, Config};
-use crate::model::{Address, DeliveryId, Direction, Envelope, Reason};
+use crate::model::{Address, DeliveryId, Direction, Envelope, MessageId, Reason};
 use crate::policy::consequence;
 use crate::spool::{Accepted, Route, Spool};
 use crate::transport::smtp::data::Chunks;
@@ -42,6 +43,7 @@ impl Operations for Node {
             keys: keys.keys().iter().map(|key| key_status(key.certificate())).collect(),
             weakened: config.weakened(),
             resting: self.resting(),
+            location: LocationStatus::of(config, self.inner.world.now()),
         }
     }
 
@@ -82,6 +84,18 @@ impl Operations for Node {
         }
     }
 
+    async fn explain_message(
+        &self,
+        content: ContentStream,
+        dns_only: bool,
+    ) -> Result<ReplyReport, ReplyRefusal> {
+        self.reply_to(content, depth(dns_only)).await
+    }
+
+    async fn explain_stored(&self, message: MessageId, dns_only: bool) -> Result<ReplyReport, ReplyRefusal> {
+        self.reply_to_stored(message, depth(dns_only)).await
+    }
+
     async fn reload(&self) -> Result<Reloaded, ReloadRefusal> {
         reload::reload(self).await
     }
@@ -95,6 +109,10 @@ impl Node {
         };
         self.inner.breakers.resting().into_iter().map(count).collect()
     }
+}
+
+const fn depth(dns_only: bool) -> Depth {
+    if dns_only { Depth::Dns } else { Depth::Link }
 }
 
 fn key_status(certificate: &crate::transport::tls::Certificate) -> KeyStatus {

@@ -7,7 +7,7 @@ use super::node::Node;
 use super::refusal::Refusal;
 use super::road::Reached;
 use super::signing::Sent;
-use crate::model::{ContentLeft, DecisionRecord, Direction, DomainName, Reason, ReportAction};
+use crate::model::{ContentLeft, DecisionRecord, Direction, DomainName, HostFacts, Reason, ReportAction};
 use crate::policy::Outbound;
 use crate::spool::{Attempt, Fate, Note, Origin, SpoolError};
 use crate::transport::smtp::dialogue::{Content, RecipientReply, Reports, Settled, Transfer, TransferError};
@@ -97,7 +97,8 @@ async fn offer(
     if let Some(digest) = sent.digest() {
         (record.digest, record.size) = (Some(digest), Some(size));
     }
-    record.hosts[entry] = session.facts().clone();
+    let location = record.hosts[entry].location.take();
+    record.hosts[entry] = HostFacts { location, ..session.facts().clone() };
     node.live().roads.pool.keep(key, session).await;
     Ok(outcome)
 }

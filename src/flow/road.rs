@@ -3,15 +3,16 @@
 //! `sluis explain` and every delivery walk the same road, so what the one prints is what the other does (REC-003).
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::breaker::{Breakers, Post};
+use super::location::{Located, is_about_place, locate};
 use super::refusal::Refusal;
-use crate::config::{Config, Identity};
+use crate::config::{Config, Identity, Location};
 use crate::discovery::{Candidate, Discovery, Federation, Finding, Host, Trace};
-use crate::model::{DecisionRecord, Digest, DomainName, HostFacts, PolicyFacts, Reason};
-use crate::policy::{Policy, Terms};
+use crate::model::{DecisionRecord, Digest, DomainName, HostFacts, LocationFacts, PolicyFacts, Reason};
+use crate::policy::{Policy, Terms, Way};
 use crate::spool::Route;
 use crate::transport::smtp::client::{ClientSettings, LinkKey, Pool, Session, connect};
 use crate::transport::tls::{
@@ -27,6 +28,8 @@ pub struct Roads {
     pub discovery: Arc<Discovery>,
     /// What must hold.
     pub policy: Arc<Policy>,
+    /// Where servers stand; `None`: not looked at.
+    pub location: Option<Location>,
     /// Our keys.
     pub tls: ClientTls,
     /// How we appear and how patient we are.
@@ -169,6 +172,8 @@ impl Roads {
                 self.breakers.answered(&[post], route, self.world.now());
                 self.failed(&Post::of(route), route, reason);
             }
+            // The host was not asked, and another domain's terms may admit it.
+            reason if is_about_place(reason) => self.failed(&Post::of(route), route, reason),
             _ => self.failed(&post, route, reason),
         }
     }
@@ -211,17 +216,18 @@ impl Roads {
             record.discovery.dns.extend(trace.into_facts());
             match candidate {
                 Ok(candidate) => {
-                    fit += 1;
-                    let set = candidate.tlsa.get();
-                    record.hosts.push(HostFacts {
-                        host: host.name.to_string(),
-                        preference: Some(host.preference),
-                        address: candidate.addresses.first().map(|ip| format!("{ip}:{}", candidate.port)),
-                        tlsa_base: Some(candidate.base.clone()),
-                        tlsa: set.parameters(),
-                        tlsa_unusable: set.unusable.len(),
-                        ..HostFacts::default()
-                    });
+                    let (admitted, refusal) = self.admitted(&candidate, &road.terms, record);
+                    match (admitted.first(), refusal) {
+                        (None, Some(refusal)) => {
+                            road.failure.get_or_insert(refusal);
+                        }
+                        (first, _) => {
+                            fit += 1;
+                            let address = first.map(|(address, _)| *address);
+                            let location = first.and_then(|(_, location)| location.clone());
+                            record.hosts.push(HostFacts { location, ..host_facts(&candidate, address) });
+                        }
+                    }
                 }
                 Err(failure) => {
                     record.hosts.push(passed_over(&host, &failure));
@@ -253,6 +259,39 @@ impl Roads {
         }
     }
 
+    /// The addresses at which the terms let the candidate stand, each with its place; and why the first of the others was
+    /// passed over. Nothing is sent to those, not even a greeting (LOCA-004, LOCA-005).
+    fn admitted(
+        &self,
+        candidate: &Candidate,
+        terms: &Terms,
+        record: &mut DecisionRecord,
+    ) -> (Vec<(IpAddr, Option<LocationFacts>)>, Option<Refusal>) {
+        let (mut admitted, mut first) = (Vec::new(), None);
+        for &address in &candidate.addresses {
+            let located = locate(self.location.as_ref(), terms.location, address, Way::Out);
+            match located.as_ref().and_then(Located::refusal) {
+                None => admitted.push((
+                    address,
+                    located.map(|located| {
+                        located.warn(record);
+                        located.facts
+                    }),
+                )),
+                Some(refusal) => {
+                    record.hosts.push(HostFacts {
+                        location: located.map(|located| located.facts),
+                        reason: Some(refusal.reason),
+                        detail: Some(refusal.detail.clone()),
+                        ..host_facts(candidate, Some(address))
+                    });
+                    first.get_or_insert(refusal);
+                }
+            }
+        }
+        (admitted, first)
+    }
+
     /// A link to one of the candidate's addresses, at the floor or above it.
     async fn reach(
         &self,
@@ -260,8 +299,9 @@ impl Roads {
         terms: &Terms,
         record: &mut DecisionRecord,
     ) -> Result<Reached, Refusal> {
+        let (admitted, passed_over) = self.admitted(candidate, terms, record);
         let mut failure = None;
-        for &address in &candidate.addresses {
+        for (address, location) in admitted {
             let key = LinkKey::new(candidate, address, terms.floor, &self.tls);
             let session = match self.pool.take(&key).await {
                 Some(session) => Ok(session),
@@ -271,24 +311,26 @@ impl Roads {
             match session {
                 Ok(session) => match self.meets(terms, &session, candidate) {
                     Ok(()) => {
-                        record.hosts.push(session.facts().clone());
+                        record.hosts.push(HostFacts { location, ..session.facts().clone() });
                         record.assurance = Some(session.level());
                         return Ok(Reached { session, key, entry });
                     }
                     Err(refusal) => {
                         let reason = Some(refusal.reason);
                         let detail = Some(refusal.detail.clone());
-                        record.hosts.push(HostFacts { reason, detail, ..session.facts().clone() });
+                        record.hosts.push(HostFacts { location, reason, detail, ..session.facts().clone() });
                         session.quit().await;
                         failure.get_or_insert(refusal);
                     }
                 },
                 Err(error) => {
                     failure.get_or_insert(Refusal::new(error.reason(), error.to_string()));
-                    record.hosts.push(error.into_facts());
+                    record.hosts.push(HostFacts { location, ..error.into_facts() });
                 }
             }
         }
+        // What went wrong at an address that was tried says more about the host than that another one was not.
+        let failure = failure.or(passed_over);
         Err(failure.unwrap_or_else(|| Refusal::new(Reason::HostNoAddress, "no address")))
     }
 
@@ -333,6 +375,20 @@ const fn is_doubt(reason: Reason) -> bool {
             | Reason::DnsRootKey
             | Reason::DnsAliasChain
     )
+}
+
+/// What DNS says of a host that could be connected to.
+fn host_facts(candidate: &Candidate, address: Option<IpAddr>) -> HostFacts {
+    let set = candidate.tlsa.get();
+    HostFacts {
+        host: candidate.host.name.to_string(),
+        preference: Some(candidate.host.preference),
+        address: address.map(|ip| SocketAddr::new(ip, candidate.port).to_string()),
+        tlsa_base: Some(candidate.base.clone()),
+        tlsa: set.parameters(),
+        tlsa_unusable: set.unusable.len(),
+        ..HostFacts::default()
+    }
 }
 
 fn passed_over(host: &Host, failure: &Refusal) -> HostFacts {

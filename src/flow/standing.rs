@@ -3,7 +3,7 @@
 use super::node::Node;
 use super::refusal::Refusal;
 use crate::discovery::{ClientTlsa, Federation, Finding, Trace};
-use crate::model::{DiscoveryFacts, DomainName, Level, PolicyFacts, Reason};
+use crate::model::{DiscoveryFacts, DomainName, Level, LocationRule, PolicyFacts, Reason};
 use crate::policy::{Client, ClientKeys, Policy, SenderVerdict, Standing, judge_sender};
 
 /// A domain, judged for one client.
@@ -11,6 +11,8 @@ pub(super) struct Judged {
     pub(super) verdict: Result<Allowed, Refusal>,
     pub(super) discovery: DiscoveryFacts,
     pub(super) policy: PolicyFacts,
+    /// What follows from where the client stands.
+    pub(super) location: LocationRule,
 }
 
 /// How the client may speak for the domain.
@@ -50,7 +52,7 @@ pub(super) async fn judge_domain(
         peer: terms.peer.as_ref().map(|peer| peer.name.clone()),
         weakened: policy.weakened().to_vec(),
     };
-    Judged { verdict, discovery, policy }
+    Judged { verdict, discovery, policy, location: terms.location }
 }
 
 /// The names of a federated domain's hosts.

@@ -235,6 +235,7 @@ impl Order {
         ledger: &mut Ledger,
     ) -> Result<Accepted, Refusal> {
         let Complete { draft, header, signable, .. } = complete;
+        header.enter(ledger.record.trust.get_or_insert_default());
         if self.envelope.sender == ReversePath::Null && header.report.is_none() {
             return Err(Refusal::new(Reason::NullSenderNotReport, "the null sender, and no report"));
         }
@@ -255,7 +256,6 @@ impl Order {
         record.digest = Some(draft.received_digest());
         record.size = Some(draft.size());
         record.message = Some(draft.message());
-        record.trust.get_or_insert_default().from_domain = Some(header.from_domain.clone());
         let message = NewMessage {
             envelope: self.envelope.clone(),
             routes: self.routes.clone().into_iter().collect(),

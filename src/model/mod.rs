@@ -15,6 +15,7 @@ mod digest;
 mod domain_name;
 mod envelope;
 mod id;
+mod location;
 mod reason;
 mod record;
 
@@ -24,6 +25,7 @@ pub use digest::{Digest, Hasher};
 pub use domain_name::{DomainName, DomainNameError};
 pub use envelope::{BodyType, Envelope, Notify, Recipient, Ret};
 pub use id::{AttemptId, DeliveryId, MessageId};
+pub use location::{LocationFacts, LocationRule, LocationVerdict};
 pub use reason::Reason;
 pub use record::{
     ArcFacts, Confirmation, ContentLeft, DecisionRecord, Direction, DiscoveryFacts, DnsFact, HookFacts,

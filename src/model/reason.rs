@@ -75,6 +75,10 @@ reasons! {
     HostNoAddress = "host_no_address",
     /// The host's address is private, local or reserved.
     HostAddressForbidden = "host_address_forbidden",
+    /// The other side's server stands outside the EU and the EEA.
+    OutsideEea = "outside_eea",
+    /// Nobody can say whether the host stands in the EU or the EEA.
+    LocationUnknown = "location_unknown",
     /// The host is this node itself.
     HostIsSelf = "host_is_self",
     /// The host publishes no TLSA record.

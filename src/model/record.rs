@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Address, AttemptId, Digest, DomainName, IdentityRule, Level, MessageId, Reason};
+use super::{Address, AttemptId, Digest, DomainName, IdentityRule, Level, LocationFacts, MessageId, Reason};
 
 /// Everything that was found out and decided in one attempt (REC family; `spec/09-operations.md`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -209,6 +209,9 @@ pub struct HostFacts {
     pub preference: Option<u16>,
     /// Its address and port.
     pub address: Option<String>,
+    /// Where that address stands, when a table says so (LOCA family).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<LocationFacts>,
     /// Base domain under which its TLSA records stand (RFC 7672 section 2.2.3).
     pub tlsa_base: Option<DomainName>,
     /// Usable TLSA records, as `usage selector matching`.
@@ -266,6 +269,12 @@ pub struct Confirmation {
 pub struct TrustFacts {
     /// Domain of the single `From:` address.
     pub from_domain: Option<DomainName>,
+    /// The addresses in `From:`, once it was read (RPLY-005).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from: Vec<Address>,
+    /// The address in `Sender:`, if there is one (RPLY-005). A delegate, when it is none of `from`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<Address>,
     /// SPF result (RFC 8601 word).
     pub spf: Option<String>,
     /// DKIM results as `result d=domain`.

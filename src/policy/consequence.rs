@@ -116,6 +116,8 @@ pub const fn consequence(reason: Reason) -> Consequence {
         Reason::HostInsecure
         | Reason::HostNoAddress
         | Reason::HostAddressForbidden
+        | Reason::OutsideEea
+        | Reason::LocationUnknown
         | Reason::HostIsSelf
         | Reason::TlsaAbsent
         | Reason::TlsaInsecure
@@ -213,6 +215,16 @@ const fn dns_trouble(reason: Reason) -> Consequence {
 
 /// One host fails its own check: the next may be fine, and a failed roll-over is repaired in hours.
 const fn host_unfit(reason: Reason) -> Consequence {
+    // A table can be wrong, and our operator can say so: neither is a fault of the other side's.
+    match reason {
+        Reason::OutsideEea => {
+            return row("LOCA-004", "4.7.1", Acts::Operator).out(Outbound::NextHost).reply(550, "5.7.1");
+        }
+        Reason::LocationUnknown => {
+            return row("LOCA-005", "4.7.1", Acts::Operator).out(Outbound::NextHost);
+        }
+        _ => {}
+    }
     let (requirement, status) = match reason {
         Reason::HostInsecure => ("DNS-001", "4.7.5"),
         Reason::HostNoAddress => ("DNS-003", "4.4.4"),

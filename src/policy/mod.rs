@@ -11,12 +11,14 @@
 
 mod consequence;
 mod judging;
+mod location;
 mod sender;
 mod table;
 mod terms;
 
 pub use consequence::{Acts, Consequence, Outbound, consequence};
 pub use judging::{Case, Identity, Proof, Proofs, Record, Ruling, judge_sender, judging_markdown, ruling};
+pub use location::{LocationRuling, Way, location_ruling};
 pub use sender::{Client, ClientKeys, SenderVerdict, Standing};
 pub use table::markdown;
 pub use terms::{Policy, Terms};

@@ -160,6 +160,8 @@ pub struct ResultsFacts<'a> {
     pub level: Level,
     /// The `From:` domain that was judged.
     pub domain: &'a DomainName,
+    /// The domain of a `Sender:` that is not the author, bound as `From:` is (IDEN-014, RPLY-006).
+    pub delegate: Option<&'a DomainName>,
     /// What the message itself proved; at level `nta7516` the level rests on it.
     pub message: Option<&'a MessageResults>,
 }
@@ -172,6 +174,7 @@ pub fn authentication_results(facts: &ResultsFacts<'_>) -> Field {
         format!("policy.level={}", facts.level),
         format!("policy.domain={}", facts.domain),
     ]];
+    clauses[0].extend(facts.delegate.map(|domain| format!("policy.delegate={domain}")));
     if let Some(message) = facts.message {
         let mut spf = vec![format!("spf={}", message.spf.word)];
         match &message.spf.identity {
@@ -237,6 +240,8 @@ pub struct AssuranceFacts<'a> {
     pub proofs: Proofs,
     /// The `From:` domain that was judged.
     pub domain: &'a DomainName,
+    /// The domain of a `Sender:` that is not the author, bound as `From:` is (IDEN-014, RPLY-006).
+    pub delegate: Option<&'a DomainName>,
     /// The node that judged.
     pub by: &'a DomainName,
     /// The decision record.
@@ -248,6 +253,9 @@ pub struct AssuranceFacts<'a> {
 pub fn federation_assurance(facts: &AssuranceFacts<'_>) -> Field {
     let mut words = Words::new("Federation-Assurance");
     words.word(&format!("{};", facts.proof.level())).word(&format!("domain={};", facts.domain));
+    if let Some(delegate) = facts.delegate {
+        words.word(&format!("delegate={delegate};"));
+    }
     match facts.proof {
         Proof::Message => {
             words.word("rule=message;");
@@ -401,8 +409,13 @@ mod tests {
     #[test]
     fn results_are_those_of_rfc_8601() {
         let (node, domain) = (name("nta.b.nl"), name("a.nl"));
-        let mut facts =
-            ResultsFacts { authserv_id: &node, level: Level::Mutual, domain: &domain, message: None };
+        let mut facts = ResultsFacts {
+            authserv_id: &node,
+            level: Level::Mutual,
+            domain: &domain,
+            delegate: None,
+            message: None,
+        };
         assert_eq!(
             unfolded(&authentication_results(&facts)),
             "Authentication-Results: nta.b.nl; x-federation=pass policy.level=mutual policy.domain=a.nl"
@@ -433,14 +446,14 @@ mod tests {
         let mut parts = rest.split("; ");
         let level = parts.next();
         let (mut order, mut seen) = (0, 0);
-        let names = ["domain", "rule", "client", "dkim", "dmarc", "spf", "by", "record"];
+        let names = ["domain", "delegate", "rule", "client", "dkim", "dmarc", "spf", "by", "record"];
         let all_known = parts.by_ref().all(|part| {
             let Some((key, value)) = part.split_once('=') else { return false };
             let place = names.iter().position(|known| *known == key).map_or(0, |at| at + 1);
             let in_order = place > order;
-            (order, seen) = (place, seen + usize::from(key != "client"));
+            (order, seen) = (place, seen + usize::from(!["client", "delegate"].contains(&key)));
             let value_holds = match key {
-                "domain" | "by" => value.parse::<DomainName>().is_ok(),
+                "domain" | "delegate" | "by" => value.parse::<DomainName>().is_ok(),
                 "rule" => {
                     (value == "message") == (level == Some("nta7516"))
                         && ["dane", "pinned", "federation_ca", "message"].contains(&value)
@@ -476,6 +489,7 @@ mod tests {
             proof,
             proofs,
             domain: &domain,
+            delegate: None,
             by: &by,
             record: record(),
         });
@@ -490,6 +504,7 @@ mod tests {
             proof: Proof::Message,
             proofs: Proofs::PASS,
             domain: &domain,
+            delegate: None,
             by: &by,
             record: record(),
         });
@@ -512,6 +527,22 @@ mod tests {
             line.replace("record=", "by=x.nl; record="),
         ] {
             assert!(!is_assurance(&broken), "{broken}");
+        }
+    }
+
+    /// Proves: +RPLY-006 -RPLY-006
+    #[test]
+    fn a_delegate_is_told_by_its_domain() {
+        let (domain, other, by) = (&name("a.example"), &name("desk.example"), &name("nta.b.example"));
+        let (proof, proofs, level, record) = (Proof::Message, Proofs::PASS, Level::Nta7516, record());
+        for (delegate, told) in [(None, false), (Some(other), true)] {
+            let facts = AssuranceFacts { proof, proofs, domain, delegate, by, record };
+            let assurance = unfolded(&federation_assurance(&facts));
+            assert!(is_assurance(&assurance), "{assurance}");
+            assert_eq!(assurance.contains("; domain=a.example; delegate=desk.example; rule="), told);
+            let facts = ResultsFacts { authserv_id: by, level, domain, delegate, message: None };
+            let results = unfolded(&authentication_results(&facts));
+            assert_eq!(results.ends_with(" policy.domain=a.example policy.delegate=desk.example"), told);
         }
     }
 
@@ -548,7 +579,7 @@ mod tests {
             holds(&received(&ReceivedFacts { client: &client, address: Some(address), by, with, record, at }));
             let domain = names.last().unwrap();
             for proof in [Proof::Message, Proof::Client { rule: IdentityRule::FederationCa, names: &names }] {
-                let field = federation_assurance(&AssuranceFacts { proof, proofs: Proofs::PASS, domain, by, record });
+                let field = federation_assurance(&AssuranceFacts { proof, proofs: Proofs::PASS, domain, delegate: Some(domain), by, record });
                 holds(&field);
                 prop_assert!(is_assurance(&unfolded(&field)));
             }
@@ -562,7 +593,7 @@ mod tests {
                 dmarc: DmarcWord::Temperror,
             };
             let level = Level::Nta7516;
-            holds(&authentication_results(&ResultsFacts { authserv_id: by, level, domain, message: Some(&message) }));
+            holds(&authentication_results(&ResultsFacts { authserv_id: by, level, domain, delegate: Some(domain), message: Some(&message) }));
         }
     }
 }

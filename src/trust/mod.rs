@@ -34,7 +34,10 @@ pub use fields::{
     AssuranceFacts, Field, GivenName, Proof, ReceivedFacts, ResultsFacts, WithProtocol,
     authentication_results, date, federation_assurance, received,
 };
-pub use header::{HeaderFacts, HeaderFault, HeaderLimits, HeaderWatch, ReportKind};
+pub use header::{
+    Correspondent, Correspondents, FieldFault, HeaderFacts, HeaderFault, HeaderLimits, HeaderWatch,
+    ReplyField, ReportKind, SectionReader, correspondents,
+};
 pub use judge::{Input, Judge, Judged, OwnDomain, OwnState, dmarc_enforces};
 pub use nta::NtaNames;
 pub use results::{DkimResult, DkimWord, DmarcWord, MessageResults, SpfIdentity, SpfResult, SpfWord};

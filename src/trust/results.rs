@@ -122,6 +122,8 @@ impl MessageResults {
         };
         TrustFacts {
             from_domain: Some(from_domain.clone()),
+            from: Vec::new(),
+            sender: None,
             spf: Some(self.spf.word.to_string()),
             dkim: self.dkim.iter().map(dkim).collect(),
             dmarc: Some(self.dmarc.to_string()),

@@ -4,7 +4,8 @@
 //!
 //! In the order in which a run needs them: [`topology`] (what there is, and what is expected), [`loopback`]
 //! (addresses), [`pki`] and [`dkim`] (keys), [`dns`] (records, signed), [`sink`] (the recipients' environment), [`net`] (all of it
-//! running), [`letters`] (real mail to send through it), [`hook`] (a filter in front of an environment); [`crash`] harms what runs.
+//! running), [`letters`] (real mail to send through it), [`hook`] (a filter in front of an environment), [`mmdb`] (tables of
+//! countries); [`crash`] harms what runs.
 #![forbid(unsafe_code)]
 
 pub mod clock;
@@ -15,6 +16,7 @@ pub mod foreign;
 pub mod hook;
 pub mod letters;
 pub mod loopback;
+pub mod mmdb;
 pub mod net;
 pub mod pki;
 pub mod sink;

@@ -36,6 +36,8 @@ pub(super) const fn of(reason: Reason) -> Advice {
         Reason::HostInsecure
         | Reason::HostNoAddress
         | Reason::HostAddressForbidden
+        | Reason::OutsideEea
+        | Reason::LocationUnknown
         | Reason::HostIsSelf
         | Reason::TlsaAbsent
         | Reason::TlsaInsecure
@@ -181,6 +183,18 @@ const fn of_host_in_dns(reason: Reason) -> Advice {
             "An address inside some private network can't be the other provider's; connecting there could reach a \
              machine of our own.",
             "The domain's owner has to publish a public address for the host.",
+        ),
+        Reason::OutsideEea => advice(
+            "Care mail is to stay where European law holds. By the table in [location], the network of this server is in \
+             another country, so nothing was sent to it.",
+            "Ask the other provider where its server stands. If the table is wrong, fetch a newer one; if the place is \
+             agreed, give the peer an entry with location = \"any\". The message waits up to a day.",
+        ),
+        Reason::LocationUnknown => advice(
+            "Care mail is to stay where European law holds. The table in [location] does not say where this server is, \
+             and by location.mode = \"enforce\" what leaves needs a yes.",
+            "Fetch a newer table. If it does not know the network either, ask the other provider where its server stands, \
+             and give the peer an entry with location = \"any\".",
         ),
         Reason::HostIsSelf => advice(
             "A connection to ourselves would be a loop.",

@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use super::advice;
-use crate::model::{DecisionRecord, DnsFact, HostFacts, Level, Outcome, Reason, TlsFacts};
+use crate::model::{
+    DecisionRecord, DnsFact, HostFacts, Level, LocationFacts, LocationRule, LocationVerdict, Outcome, Reason,
+    TlsFacts,
+};
 
 /// How wide prose may become.
 const WIDTH: usize = 100;
@@ -155,6 +158,9 @@ fn host_block(out: &mut String, host: &HostFacts, record: &DecisionRecord) {
         );
         step(out, if bad { Mark::Bad } else { Mark::Good }, "address", address);
     }
+    if let Some(location) = &host.location {
+        location_step(out, location);
+    }
     tlsa_step(out, host);
     if let Some(tls) = &host.tls {
         tls_steps(out, tls);
@@ -180,6 +186,27 @@ fn host_block(out: &mut String, host: &HostFacts, record: &DecisionRecord) {
             step(out, Mark::None, "", more);
         }
     }
+}
+
+fn location_step(out: &mut String, location: &LocationFacts) {
+    let country = location.country.as_deref().unwrap_or("-");
+    let (mark, text) = match (location.verdict, location.rule) {
+        (LocationVerdict::Eea, _) => (Mark::Good, format!("in {country}, inside the EU/EEA")),
+        (LocationVerdict::Outside, rule) => {
+            let mark = if rule == LocationRule::Enforce { Mark::Bad } else { Mark::None };
+            (mark, format!("in {country}, outside the EU/EEA"))
+        }
+        (LocationVerdict::Unknown, rule) => {
+            let mark = if rule == LocationRule::Enforce { Mark::Bad } else { Mark::None };
+            (mark, format!("unknown: {}", location.detail.as_deref().unwrap_or("no country")))
+        }
+    };
+    let rule = match location.rule {
+        LocationRule::Any => " (this peer may stand anywhere)",
+        LocationRule::Observe => " (only noted)",
+        LocationRule::Enforce => "",
+    };
+    step(out, mark, "place", &format!("{text}{rule}"));
 }
 
 fn tlsa_step(out: &mut String, host: &HostFacts) {
@@ -255,7 +282,7 @@ fn step(out: &mut String, mark: Mark, name: &str, text: &str) {
 }
 
 /// Wraps prose; what follows the first line is indented by the width of `label`.
-fn paragraph(out: &mut String, label: &str, text: &str) {
+pub(super) fn paragraph(out: &mut String, label: &str, text: &str) {
     let mut line = String::from(label);
     let mut empty = true;
     for word in printable(text).split_whitespace() {
@@ -274,6 +301,6 @@ fn paragraph(out: &mut String, label: &str, text: &str) {
 }
 
 /// Words of others reach a terminal here: nothing in them may move its cursor.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

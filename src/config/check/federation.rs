@@ -21,11 +21,12 @@ impl Check<'_, '_> {
         &mut self,
         written: &file::Federation,
         node: Option<&Node>,
+        has_table: bool,
     ) -> Option<Federation> {
         let listen = self.sockets(&written.listen, "federation.listen", LISTEN);
         let floor = self.floor(&written.floor, "federation.floor", Level::Mutual);
         // An error in the general floor must not hide the errors of the peers.
-        let peers = self.peers(&written.peer, floor.unwrap_or(Level::Mutual), node);
+        let peers = self.peers(&written.peer, floor.unwrap_or(Level::Mutual), node, has_table);
         Some(Federation { listen: listen?, floor: floor?, peers: peers? })
     }
 
@@ -68,8 +69,10 @@ impl Check<'_, '_> {
         written: &[Spanned<file::Peer>],
         floor: Level,
         node: Option<&Node>,
+        has_table: bool,
     ) -> Option<Vec<Peer>> {
-        let read: Vec<Option<Peer>> = written.iter().map(|entry| self.peer(entry, floor, node)).collect();
+        let read: Vec<Option<Peer>> =
+            written.iter().map(|entry| self.peer(entry, floor, node, has_table)).collect();
         let mut names = BTreeMap::new();
         let mut places = BTreeMap::new();
         let mut keys = BTreeMap::new();
@@ -113,14 +116,22 @@ impl Check<'_, '_> {
         }
     }
 
-    fn peer(&mut self, entry: &Spanned<file::Peer>, floor: Level, node: Option<&Node>) -> Option<Peer> {
+    fn peer(
+        &mut self,
+        entry: &Spanned<file::Peer>,
+        floor: Level,
+        node: Option<&Node>,
+        has_table: bool,
+    ) -> Option<Peer> {
         let (written, span) = (entry.get_ref(), entry.span());
         let advice = "give this peer a name of your own; logs and records use it";
         let name = self.need_in(span.clone(), &written.name, "federation.peer.name", advice);
         let scope = self.scope(entry, node);
         let floor = self.floor(&written.floor, "federation.peer.floor", floor);
         let identity = self.identity(entry);
-        Some(Peer { name: name?.get_ref().clone(), scope: scope?, floor: floor?, identity: identity? })
+        let location = self.peer_location(&written.location, has_table);
+        let name = name?.get_ref().clone();
+        Some(Peer { name, scope: scope?, floor: floor?, identity: identity?, location: location? })
     }
 
     fn scope(&mut self, entry: &Spanned<file::Peer>, node: Option<&Node>) -> Option<Scope> {

@@ -7,6 +7,7 @@ mod content_hook;
 mod dkim;
 mod federation;
 mod handoff;
+mod location;
 mod node;
 mod nta_header;
 mod values;
@@ -38,7 +39,7 @@ pub(super) fn check(
     let keys = check.keys(&file.tls, node.as_ref().map(|node| &node.name));
     let ntamx = check.ntamx(&file.federation, node.as_ref());
     let record = check.record(&file.node, ntamx);
-    let federation = check.federation(&file.federation, node.as_ref());
+    let federation = check.federation(&file.federation, node.as_ref(), file.location.table.is_some());
     let dkim = check.dkim(&file.dkim, node.as_ref());
     let submission = match &file.submission {
         Some(written) => check.submission(written, node.as_ref()).map(Some),
@@ -55,6 +56,7 @@ pub(super) fn check(
     };
     let spool = check.spool(file, &limits);
     let nta_header = check.nta_header(&file.nta_header);
+    let location = check.location(&file.location, &limits);
     let log = check.log(&file.log);
     let control = check.control(file);
     let admin = check.admin(&file.admin);
@@ -80,6 +82,7 @@ pub(super) fn check(
         spool,
         limits,
         nta_header: nta_header?,
+        location: location?,
         log,
         control: control?,
         admin: admin?,

@@ -35,10 +35,43 @@ fn read(field: &Field<'_>) -> Result<Vec<Address>, &'static str> {
     let tokens = tokens(text)?;
     let ours = tokens
         .split(|token| *token == Token::Special(','))
-        .map(mailbox)
+        .map(|entry| mailbox(entry, address))
         .collect::<Result<Vec<Address>, &'static str>>()?;
     compare(&ours, &field.line_for_parser())?;
     Ok(ours)
+}
+
+/// The entries of a field with a list of addresses, such as `Cc:` (RFC 5322 section 3.4), each read by itself.
+///
+/// Wider than what a sender may be written in: groups and empty members mean nothing here, and a quoted local part may hold
+/// what it likes. Nothing is decided by it but what a person is told.
+pub(super) fn list(field: &Field<'_>) -> Result<Vec<Result<Address, &'static str>>, &'static str> {
+    let value = field.unfolded();
+    let text = std::str::from_utf8(&value).map_err(|_| "is neither ASCII nor UTF-8")?;
+    let tokens = tokens(text)?;
+    let (mut entries, mut start, mut in_group) = (Vec::new(), 0, false);
+    let mut add = |entry: &[Token<'_>]| {
+        if !trim(entry).is_empty() {
+            entries.push(mailbox(entry, plain_address));
+        }
+    };
+    for (at, token) in tokens.iter().enumerate() {
+        match token {
+            Token::Special(':') if !in_group && is_phrase(&tokens[start..at]) => in_group = true,
+            Token::Special(';') if in_group => {
+                add(&tokens[start..at]);
+                in_group = false;
+            }
+            Token::Special(',') => add(&tokens[start..at]),
+            _ => continue,
+        }
+        start = at + 1;
+    }
+    add(&tokens[start..]);
+    if in_group {
+        entries.push(Err("has a group that does not end"));
+    }
+    Ok(entries)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +153,10 @@ fn quoted(text: &str) -> Result<usize, &'static str> {
 }
 
 /// One member of the list: an address, or a display name with an address in angle brackets.
-fn mailbox(tokens: &[Token<'_>]) -> Result<Address, &'static str> {
+fn mailbox(
+    tokens: &[Token<'_>],
+    address: impl Fn(&[Token<'_>]) -> Result<Address, &'static str>,
+) -> Result<Address, &'static str> {
     let tokens = trim(tokens);
     let Some(open) = tokens.iter().position(|token| *token == Token::Special('<')) else {
         return address(tokens);
@@ -129,14 +165,18 @@ fn mailbox(tokens: &[Token<'_>]) -> Result<Address, &'static str> {
     let Some((Token::Special('>'), inner)) = rest.split_last() else {
         return Err("has an address in angle brackets that does not end its entry");
     };
-    let is_word = |token: &Token<'_>| match token {
-        Token::Space | Token::Atom(_) | Token::Quoted(_) | Token::Special('.') => true,
-        Token::Special(_) => false,
-    };
-    if !phrase.iter().all(is_word) {
+    if !is_phrase(phrase) {
         return Err("has a display name with characters that must be quoted");
     }
     address(&inner[1..])
+}
+
+/// Whether this can be a display name, or none.
+fn is_phrase(tokens: &[Token<'_>]) -> bool {
+    tokens.iter().all(|token| match token {
+        Token::Space | Token::Atom(_) | Token::Quoted(_) | Token::Special('.') => true,
+        Token::Special(_) => false,
+    })
 }
 
 fn trim<'a, 't>(mut tokens: &'a [Token<'t>]) -> &'a [Token<'t>] {
@@ -146,7 +186,22 @@ fn trim<'a, 't>(mut tokens: &'a [Token<'t>]) -> &'a [Token<'t>] {
     tokens
 }
 
+/// An address that everybody reads alike.
 fn address(tokens: &[Token<'_>]) -> Result<Address, &'static str> {
+    let address = plain_address(tokens)?;
+    let local = address.local();
+    if local.contains("=?") {
+        return Err("has an encoded word inside an address");
+    }
+    let quoted_specials = local.starts_with('"')
+        && !local.trim_matches('"').chars().all(|c| c == ' ' || c == '.' || is_atext(c));
+    if quoted_specials {
+        return Err("has an address with quoted special characters");
+    }
+    Ok(address)
+}
+
+fn plain_address(tokens: &[Token<'_>]) -> Result<Address, &'static str> {
     if tokens.is_empty() {
         return Err("has an empty entry");
     }
@@ -164,17 +219,7 @@ fn address(tokens: &[Token<'_>]) -> Result<Address, &'static str> {
     if tokens.iter().filter(|token| **token == Token::Special('@')).count() != 1 {
         return Err("has an entry that is no address");
     }
-    let address: Address = text.parse().map_err(|_| "holds an address that is malformed")?;
-    let local = address.local();
-    if local.contains("=?") {
-        return Err("has an encoded word inside an address");
-    }
-    let quoted_specials = local.starts_with('"')
-        && !local.trim_matches('"').chars().all(|c| c == ' ' || c == '.' || is_atext(c));
-    if quoted_specials {
-        return Err("has an address with quoted special characters");
-    }
-    Ok(address)
+    text.parse().map_err(|_| "holds an address that is malformed")
 }
 
 /// Whether another reader, one that repairs what it can, sees the same addresses.

@@ -1,13 +1,15 @@
 //! The header section of content that streams past.
 
 mod mailbox;
+mod reply;
 mod section;
 
 #[cfg(test)]
 mod tests;
 
-use crate::model::{Address, DomainName, Reason};
+use crate::model::{Address, DomainName, Reason, TrustFacts};
 
+pub use reply::{Correspondent, Correspondents, FieldFault, ReplyField, SectionReader, correspondents};
 pub(super) use section::{Field, fields};
 
 /// How much of a message is looked at per step while the end of its header section is searched.
@@ -89,6 +91,22 @@ pub struct HeaderFacts {
     pub tls_required_no: bool,
 }
 
+impl HeaderFacts {
+    /// Who sent the message for its authors: the address of `Sender:` that is none of `From:` (RFC 5322 section 3.6.2;
+    /// RPLY-006).
+    #[must_use]
+    pub fn delegate(&self) -> Option<&Address> {
+        self.sender.as_ref().filter(|sender| !self.from.contains(sender))
+    }
+
+    /// Enters who wrote and who sent the message (RPLY-005).
+    pub fn enter(&self, trust: &mut TrustFacts) {
+        trust.from_domain = Some(self.from_domain.clone());
+        trust.from.clone_from(&self.from);
+        trust.sender.clone_from(&self.sender);
+    }
+}
+
 /// Watches content go by, and reads its header section.
 ///
 /// Content is pushed in pieces of any size; nothing but the header section is kept, and of that no more than the limit.
@@ -140,7 +158,7 @@ impl HeaderWatch {
     fn take(&mut self, step: &[u8]) {
         let seen = self.section.len();
         self.section.extend_from_slice(step);
-        let end = self.end_of_section(seen);
+        let end = end_of_section(&self.section, seen);
         if end.unwrap_or(self.section.len()) > self.limits.octets {
             self.section = Vec::new();
             let detail = format!("the header section is longer than {} octets", self.limits.octets);
@@ -149,16 +167,6 @@ impl HeaderWatch {
             self.section.truncate(end);
             self.read();
         }
-    }
-
-    /// Where the header section ends, the CRLF of its last field included, if the empty line has come. `seen` octets
-    /// were searched before.
-    fn end_of_section(&self, seen: usize) -> Option<usize> {
-        if self.section.starts_with(b"\r\n") {
-            return Some(0);
-        }
-        let from = seen.saturating_sub(3);
-        memchr::memmem::find(&self.section[from..], b"\r\n\r\n").map(|at| from + at + 2)
     }
 
     fn read(&mut self) {
@@ -189,6 +197,16 @@ impl HeaderWatch {
             State::Open => Err(HeaderFault::new(Reason::LocalFault, "the header section was not read")),
         }
     }
+}
+
+/// Where the header section ends, the CRLF of its last field included, if the empty line has come. `seen` octets were
+/// searched before.
+fn end_of_section(section: &[u8], seen: usize) -> Option<usize> {
+    if section.starts_with(b"\r\n") {
+        return Some(0);
+    }
+    let from = seen.saturating_sub(3);
+    memchr::memmem::find(&section[from..], b"\r\n\r\n").map(|at| from + at + 2)
 }
 
 /// Reads a complete header section, without the empty line behind it.

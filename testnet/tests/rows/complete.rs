@@ -7,11 +7,12 @@ use testnet::topology::Topology;
 use super::support::PAGE;
 
 /// The tests beside this one.
-const TESTS: [&str; 7] = [
+const TESTS: [&str; 8] = [
     include_str!("borders.rs"),
     include_str!("dns.rs"),
     include_str!("hook.rs"),
     include_str!("house.rs"),
+    include_str!("location.rs"),
     include_str!("outbound.rs"),
     include_str!("signing.rs"),
     include_str!("trust.rs"),

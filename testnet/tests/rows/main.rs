@@ -9,6 +9,7 @@ mod complete;
 mod dns;
 mod hook;
 mod house;
+mod location;
 mod outbound;
 mod signing;
 mod support;
