@@ -74,6 +74,7 @@ pub(super) fn attempt(record: &DecisionRecord, redactor: &Redactor) {
         sender = record.sender.as_deref().map(|sender| redactor.address(sender).into_owned()),
         recipients = (!recipients.is_empty()).then(|| recipients.join(", ")),
         left_hosts = left(&record.hosts),
+        smime = record.trust.as_ref().and_then(|trust| trust.smime.as_ref()).map(|smime| smime.verdict.as_str()),
         nta_headers = nta_headers(record),
         detail = record.detail.as_deref().map(|detail| redactor.text(detail)),
         report = record.report.as_ref().map(|report| tracing::field::display(report.message)),

@@ -80,6 +80,7 @@ fn changed(old: &Config, new: &Config) -> Vec<String> {
     let differences = [
         ("keys", keys(old) != keys(new)),
         ("dkim", old.dkim != new.dkim),
+        ("smime", old.smime != new.smime),
         ("node.domains", old.node.domains != new.node.domains),
         ("node.postmaster", old.node.postmaster != new.node.postmaster),
         ("the NTA record to publish", old.record != new.record),

@@ -14,13 +14,14 @@ use super::standing::{Allowed, judge_domain};
 use crate::config::{NtaInbound, Recipients};
 use crate::handoff::deliver::RecipientKnown;
 use crate::model::{
-    Address, AttemptId, Direction, DomainName, Envelope, Level, Reason, Recipient, ReversePath,
+    Address, AttemptId, Direction, DomainName, Envelope, Level, Reason, Recipient, ReversePath, TrustFacts,
 };
 use crate::policy::{Case, Client, Identity, PEER_SIGNATURE, PeerSignature, Proofs, Record, Ruling, ruling};
 use crate::spool::{Arrival, Arrived, Draft, Imprint, NewMessage, Origin, Repeated, Route};
 use crate::transport::smtp::Reply;
 use crate::transport::smtp::command::Mail;
 use crate::transport::smtp::server::{Content, Gate, SecuredSession};
+use crate::trust::smime::{SmimeCase, SmimeVerdict};
 use crate::trust::{
     AssuranceFacts, Effort, Evidence, GivenName, HeaderFacts, Input, MessageResults, NtaNames, Proof,
     ResultsFacts, authentication_results, federation_assurance,
@@ -209,7 +210,18 @@ impl Content for Receiving {
     async fn finish(self: Box<Self>) -> Result<Reply, Reply> {
         let Self { node, knock, envelope, sender, helo, mut ledger, intake } = *self;
         let ended = async {
-            let Complete { draft, header, evidence, .. } = intake.finish().await?;
+            let Complete { draft, header, evidence, smime, .. } = intake.finish().await?;
+            let live = node.live();
+            let smime = smime.judge(&SmimeCase {
+                from: &header.from,
+                sender: header.sender.as_ref(),
+                anchors: live.config.smime.anchors.as_ref().map(|(anchors, _)| anchors),
+                now: node.inner.world.now(),
+            });
+            // Whatever becomes of the message.
+            if let Some(verdict) = &smime {
+                ledger.record.trust.get_or_insert_default().smime = Some(verdict.facts.clone());
+            }
             let message = Message {
                 node: &node,
                 knock: &knock,
@@ -218,6 +230,7 @@ impl Content for Receiving {
                 helo: &helo,
                 header,
                 evidence,
+                smime,
             };
             let proven = message.judge(&mut ledger).await?;
             message.accept(draft, proven, &mut ledger).await
@@ -243,6 +256,8 @@ struct Message<'a> {
     helo: &'a str,
     header: HeaderFacts,
     evidence: Evidence,
+    /// What its S/MIME signature says, if it has one; told, and never asked (SMIME-001).
+    smime: Option<SmimeVerdict>,
 }
 
 impl Message<'_> {
@@ -347,7 +362,8 @@ impl Message<'_> {
                 host: &live.config.node.name,
             })
             .await;
-        ledger.record.trust = Some(judged.facts);
+        let smime = ledger.record.trust.take().and_then(|trust| trust.smime);
+        ledger.record.trust = Some(TrustFacts { smime, ..judged.facts });
         ledger.record.discovery.dns.extend(judged.dns);
         ledger.record.warnings.extend(judged.warnings);
         let nta = NtaNames::new(live.config.nta_header.name.as_deref());
@@ -411,7 +427,9 @@ impl Message<'_> {
             _ => Proof::Message,
         };
         let message = Some(&proven.results);
-        let results = authentication_results(&ResultsFacts { authserv_id: by, level, domain, message });
+        let smime = self.smime.as_ref().map(|verdict| &verdict.result);
+        let results =
+            authentication_results(&ResultsFacts { authserv_id: by, level, domain, message, smime });
         let assurance =
             federation_assurance(&AssuranceFacts { proof, proofs: proven.proofs, domain, by, record });
         Arrival {

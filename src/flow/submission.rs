@@ -234,7 +234,7 @@ impl Order {
         complete: Complete,
         ledger: &mut Ledger,
     ) -> Result<Accepted, Refusal> {
-        let Complete { draft, header, signable, .. } = complete;
+        let Complete { draft, header, signable, smime_signed, warnings, .. } = complete;
         if self.envelope.sender == ReversePath::Null && header.report.is_none() {
             return Err(Refusal::new(Reason::NullSenderNotReport, "the null sender, and no report"));
         }
@@ -255,7 +255,10 @@ impl Order {
         record.digest = Some(draft.received_digest());
         record.size = Some(draft.size());
         record.message = Some(draft.message());
-        record.trust.get_or_insert_default().from_domain = Some(header.from_domain.clone());
+        record.warnings.extend(warnings);
+        let trust = record.trust.get_or_insert_default();
+        trust.from_domain = Some(header.from_domain.clone());
+        trust.smime = smime_signed;
         let message = NewMessage {
             envelope: self.envelope.clone(),
             routes: self.routes.clone().into_iter().collect(),

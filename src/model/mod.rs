@@ -27,6 +27,6 @@ pub use id::{AttemptId, DeliveryId, MessageId};
 pub use reason::Reason;
 pub use record::{
     ArcFacts, Confirmation, ContentLeft, DecisionRecord, Direction, DiscoveryFacts, DnsFact, HostFacts,
-    Outcome, PolicyFacts, RecipientResult, ReportAction, ReportFacts, ReportedRecipient, TlsFacts,
-    TrustFacts,
+    Outcome, PolicyFacts, RecipientResult, ReportAction, ReportFacts, ReportedRecipient, SmimeFacts,
+    TlsFacts, TrustFacts,
 };

@@ -8,6 +8,7 @@ mod federation;
 mod handoff;
 mod node;
 mod nta_header;
+mod smime;
 mod values;
 
 use std::path::Path;
@@ -39,6 +40,7 @@ pub(super) fn check(
     let record = check.record(&file.node, ntamx);
     let federation = check.federation(&file.federation, node.as_ref());
     let dkim = check.dkim(&file.dkim, node.as_ref());
+    let smime = check.smime(&file.smime, node.as_ref());
     let submission = match &file.submission {
         Some(written) => check.submission(written, node.as_ref()).map(Some),
         None => Some(None),
@@ -68,6 +70,7 @@ pub(super) fn check(
         key_files,
         federation: federation?,
         dkim: dkim?,
+        smime: smime?,
         submission: submission?,
         environment: environment?,
         fallback: fallback?,
