@@ -80,6 +80,7 @@ pub(super) fn attempt(record: &DecisionRecord, redactor: &Redactor) {
         header_sender = record.trust.as_ref().and_then(|trust| trust.sender.as_ref()).map(
             |sender| redactor.address(&sender.to_string()).into_owned()
         ),
+        smime = record.trust.as_ref().and_then(|trust| trust.smime.as_ref()).map(|smime| smime.verdict.as_str()),
         nta_headers = nta_headers(record),
         detail = record.detail.as_deref().map(|detail| redactor.text(detail)),
         report = record.report.as_ref().map(|report| tracing::field::display(report.message)),

@@ -86,6 +86,7 @@ fn changed(old: &Config, new: &Config) -> Vec<String> {
         ("location", location(old) != location(new)),
         ("keys", keys(old) != keys(new)),
         ("dkim", old.dkim != new.dkim),
+        ("smime", old.smime != new.smime),
         ("node.domains", old.node.domains != new.node.domains),
         ("node.postmaster", old.node.postmaster != new.node.postmaster),
         ("the NTA record to publish", old.record != new.record),

@@ -11,7 +11,8 @@ use tokio::time::timeout;
 use super::{Exit, Failure, Report, load, table};
 use crate::admin::LocationStatus;
 use crate::config::{
-    Binding, Config, ContentHook, Endpoint, EndpointTls, HandOff, Identity, Peer, Recipients, Scope, TABLE,
+    Binding, Config, ContentHook, Endpoint, EndpointTls, HandOff, Identity, Peer, Recipients, Scope,
+    SmimeKey, TABLE,
 };
 use crate::discovery::nta_record::YearMonth;
 use crate::discovery::{AnchorSource, Trust};
@@ -78,6 +79,7 @@ pub(super) async fn check(path: &Path) -> Result<Report, Failure> {
         "trust": trust(&config),
         "keys": keys,
         "dkim": dkim,
+        "smime": smime_summary(&config),
         "floor": config.federation.floor,
         "peers": peers,
         "content_hook": hook.as_ref().map(HookLook::to_json),
@@ -88,6 +90,17 @@ pub(super) async fn check(path: &Path) -> Result<Report, Failure> {
     Report::new(text, &summary, Exit::Pass)
 }
 
+fn smime_summary(config: &Config) -> serde_json::Value {
+    let signer = |key: &SmimeKey| {
+        json!({
+            "addresses": key.addresses, "domains": key.domains, "certificate": key.signer.fingerprint(),
+            "not_after": key.signer.not_after(), "signs": key.sign,
+        })
+    };
+    let signers: Vec<_> = config.smime.signers.iter().map(signer).collect();
+    json!({ "anchors": config.smime.anchors.as_ref().map_or(0, |(anchors, _)| anchors.count()), "signers": signers })
+}
+
 /// What is admitted but deserves a look, with what is about to end.
 fn warnings(config: &Config, now: Timestamp) -> Vec<String> {
     let mut all = config.warnings.clone();
@@ -96,6 +109,15 @@ fn warnings(config: &Config, now: Timestamp) -> Vec<String> {
         let ends = key.certificate().not_after();
         if ends > now && ends <= soon {
             all.push(format!("{}: the certificate ends on {ends}", files.chain.display()));
+        }
+    }
+    for key in config.smime.signers.iter().filter(|key| key.sign) {
+        let ends = key.signer.not_after();
+        if ends > now && ends <= soon {
+            all.push(format!(
+                "{}: the S/MIME certificate ends on {ends}; mail goes unsigned from then",
+                key.certificate.display()
+            ));
         }
     }
     let (month, next) = (YearMonth::of(now), YearMonth::of(soon));
@@ -180,6 +202,7 @@ fn describe(config: &Config, hook: Option<&HookLook>, warnings: &[String], now: 
         let text = format!("{} at {} of {}, {does}", key.key, key.selector, domains.join(", "));
         rows.push(vec!["dkim".to_owned(), text]);
     }
+    rows.extend(smime(config));
     let listen: Vec<String> = config.federation.listen.iter().map(ToString::to_string).collect();
     rows.push(vec![
         "federation".to_owned(),
@@ -242,6 +265,23 @@ fn describe(config: &Config, hook: Option<&HookLook>, warnings: &[String], now: 
         text.push('\n');
     }
     text
+}
+
+/// Rows about S/MIME: by which authorities it is judged, and what signs.
+fn smime(config: &Config) -> Vec<Vec<String>> {
+    let anchors = match &config.smime.anchors {
+        Some((anchors, file)) => format!("judged by {} authorities from {}", anchors.count(), file.display()),
+        None => "no authorities: signatures are checked, and nobody says whose they are".to_owned(),
+    };
+    let mut rows = vec![vec!["smime".to_owned(), anchors]];
+    for key in &config.smime.signers {
+        let addresses = key.addresses.iter().map(ToString::to_string);
+        let all: Vec<String> = addresses.chain(key.domains.iter().map(ToString::to_string)).collect();
+        let does = if key.sign { "signs mail" } else { "does not sign" };
+        let (file, ends) = (key.certificate.display(), key.signer.not_after());
+        rows.push(vec!["smime".to_owned(), format!("{file} {does} of {}, until {ends}", all.join(", "))]);
+    }
+    rows
 }
 
 fn trust(config: &Config) -> String {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{Exit, Failure, Report, printable, table};
 use crate::admin::ControlClient;
 use crate::admin::control::{Action, Listed, Shown};
-use crate::model::{DecisionRecord, DomainName, Reason};
+use crate::model::{DecisionRecord, DomainName, Reason, SmimeFacts};
 use crate::spool::{DeliveryView, Filter, Phase, Scrubbed};
 
 /// What to do.
@@ -186,7 +186,28 @@ fn show(shown: &Shown) -> String {
             &rows,
         ));
     }
+    for record in &shown.records {
+        if let Some(smime) = record.trust.as_ref().and_then(|trust| trust.smime.as_ref()) {
+            let _ = writeln!(text, "smime     {} {}", record.attempt, smime_text(smime));
+        }
+    }
     text
+}
+
+/// What the record says of the message's S/MIME signature, on one line.
+fn smime_text(smime: &SmimeFacts) -> String {
+    let mut parts = vec![smime.verdict.clone()];
+    let with = [
+        ("", &smime.detail),
+        ("signer ", &smime.signer),
+        ("issuer ", &smime.issuer),
+        ("serial ", &smime.serial),
+    ];
+    parts.extend(with.iter().filter_map(|(name, value)| Some(format!("{name}{}", value.as_ref()?))));
+    if smime.cades {
+        parts.push("CAdES".to_owned());
+    }
+    printable(&parts.join("; "))
 }
 
 fn delivery_text(text: &mut String, delivery: &DeliveryView) {

@@ -14,6 +14,7 @@ use crate::model::{Address, Digest, DomainName, IdentityRule, Level, LocationRul
 use crate::spool;
 use crate::transport::tls::{Authorities, KeyMaterial, Pins};
 use crate::trust::SigningKey;
+use crate::trust::smime::{MailAnchors, SmimeSigner};
 
 /// A configuration that may run.
 #[derive(Debug, Clone)]
@@ -34,6 +35,8 @@ pub struct Config {
     pub federation: Federation,
     /// The keys that sign mail, in the order of the file.
     pub dkim: Vec<DkimKey>,
+    /// Authorities and keys of S/MIME.
+    pub smime: Smime,
     /// Mail from our own platform; `None`: only the control socket submits.
     pub submission: Option<Submission>,
     /// Where mail for our own domains goes.
@@ -113,6 +116,47 @@ pub struct DkimKey {
     /// The file it was read from.
     pub file: PathBuf,
     /// Whether it signs; otherwise it is only published, before or after.
+    pub sign: bool,
+}
+
+/// Signatures in messages (`spec/12-smime.md`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Smime {
+    /// The authorities whose certificates count, and the file they were read from; `None`: no chain is judged.
+    pub anchors: Option<(MailAnchors, PathBuf)>,
+    /// The certificates that sign mail, in the order of the file.
+    pub signers: Vec<SmimeKey>,
+}
+
+impl Smime {
+    /// The one that signs mail with this `From:`: that of its first address, else that of its domain.
+    #[must_use]
+    pub fn signer_of(&self, from: &[Address]) -> Option<&SmimeSigner> {
+        let author = from.first()?;
+        let same = |listed: &Address| {
+            listed.domain() == author.domain() && listed.local().eq_ignore_ascii_case(author.local())
+        };
+        let signing = || self.signers.iter().filter(|key| key.sign);
+        let by_address = signing().find(|key| key.addresses.iter().any(same));
+        let key = by_address.or_else(|| signing().find(|key| key.domains.contains(author.domain())))?;
+        Some(&key.signer)
+    }
+}
+
+/// A certificate that signs mail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SmimeKey {
+    /// Senders it signs for, all of our domains and all named in it.
+    pub addresses: Vec<Address>,
+    /// Domains whose other senders it signs for, all of them ours.
+    pub domains: Vec<DomainName>,
+    /// Key and certificates.
+    pub signer: SmimeSigner,
+    /// The file the certificates were read from.
+    pub certificate: PathBuf,
+    /// The file the key was read from.
+    pub key: PathBuf,
+    /// Whether it signs.
     pub sign: bool,
 }
 

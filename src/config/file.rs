@@ -27,6 +27,8 @@ pub struct File {
     pub federation: Federation,
     /// `[[dkim]]`
     pub dkim: Vec<Spanned<Dkim>>,
+    /// `[smime]`
+    pub smime: Smime,
     /// `[submission]`
     pub submission: Option<Submission>,
     /// `[environment]`
@@ -184,6 +186,32 @@ pub struct Dkim {
     /// PEM file with the private key.
     pub key: Text,
     /// Whether it signs, or is only published.
+    pub sign: Option<bool>,
+}
+
+/// `[smime]`: signatures in messages.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Smime {
+    /// PEM file with the authorities whose certificates count.
+    pub trust_anchors: Text,
+    /// `[[smime.signer]]`
+    pub signer: Vec<Spanned<SmimeSigner>>,
+}
+
+/// `[[smime.signer]]`: a certificate that signs mail.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SmimeSigner {
+    /// Senders it signs for.
+    pub addresses: Texts,
+    /// Domains whose senders it signs for.
+    pub domains: Texts,
+    /// PEM file with the certificate and those above it.
+    pub certificate: Text,
+    /// PEM file with the private key.
+    pub key: Text,
+    /// Whether it signs.
     pub sign: Option<bool>,
 }
 

@@ -117,7 +117,9 @@ limits! {
     content_line_octets: Octets, 998, 998, 998,
         "Longest line of content without CRLF. Fixed by RFC 5322 2.1.1 (SMTP-008).";
     header_octets: Octets, 64 * KIB, 256 * KIB, 4 * MIB,
-        "Longest header section; it is the only part of a message held in memory.";
+        "Longest header section; beside a signature (smime_octets) the only part of a message held in memory.";
+    smime_octets: Octets, 16 * KIB, 256 * KIB, 4 * MIB,
+        "Longest S/MIME signature held to be judged, and longest message that is in one piece with its signature. SMIME-002; attack class T27.";
     header_fields: Count, 100, 1000, 10_000,
         "Fields of a header section. Attack class T27.";
     received_fields: Count, 30, 100, 200,

@@ -27,7 +27,7 @@ use jiff::Timestamp;
 pub use checked::{
     Binding, Client, Config, ContentHook, Control, DkimKey, Endpoint, EndpointTls, Federation, HandOff,
     Identity, KeyFiles, Location, Log, LogAddresses, LogFormat, Network, Node, NtaHeader, NtaInbound,
-    OwnDomainRule, Peer, Recipients, RemoteAddress, SMTP_PORT, Scope, Submission, Temporary,
+    OwnDomainRule, Peer, Recipients, RemoteAddress, SMTP_PORT, Scope, Smime, SmimeKey, Submission, Temporary,
 };
 pub use error::{ConfigError, Position, Problem};
 pub use limits::{Limit, Limits, TABLE, Unit, markdown};

@@ -16,13 +16,14 @@ use crate::config::{NtaInbound, Recipients};
 use crate::handoff::deliver::RecipientKnown;
 use crate::model::{
     Address, AttemptId, Direction, DomainName, Envelope, HostFacts, Level, LocationRule, Reason, Recipient,
-    ReversePath,
+    ReversePath, TrustFacts,
 };
 use crate::policy::{Case, Client, Identity, Proofs, Record, Ruling, Way, ruling};
 use crate::spool::{Arrival, Arrived, Draft, Imprint, NewMessage, Origin, Repeated, Route};
 use crate::transport::smtp::Reply;
 use crate::transport::smtp::command::Mail;
 use crate::transport::smtp::server::{Content, Gate, SecuredSession};
+use crate::trust::smime::{SmimeCase, SmimeVerdict};
 use crate::trust::{
     AssuranceFacts, Evidence, GivenName, HeaderFacts, Input, MessageResults, NtaNames, Proof, ResultsFacts,
     authentication_results, federation_assurance,
@@ -246,7 +247,18 @@ impl Content for Receiving {
     async fn finish(self: Box<Self>) -> Result<Reply, Reply> {
         let Self { node, knock, envelope, sender, helo, mut ledger, intake } = *self;
         let ended = async {
-            let Complete { draft, header, evidence, .. } = intake.finish().await?;
+            let Complete { draft, header, evidence, smime, .. } = intake.finish().await?;
+            let live = node.live();
+            let smime = smime.judge(&SmimeCase {
+                from: &header.from,
+                sender: header.sender.as_ref(),
+                anchors: live.config.smime.anchors.as_ref().map(|(anchors, _)| anchors),
+                now: node.inner.world.now(),
+            });
+            // Whatever becomes of the message.
+            if let Some(verdict) = &smime {
+                ledger.record.trust.get_or_insert_default().smime = Some(verdict.facts.clone());
+            }
             let message = Message {
                 node: &node,
                 knock: &knock,
@@ -255,6 +267,7 @@ impl Content for Receiving {
                 helo: &helo,
                 header,
                 evidence,
+                smime,
             };
             let proven = message.judge(&mut ledger).await?;
             message.accept(draft, proven, &mut ledger).await
@@ -280,6 +293,8 @@ struct Message<'a> {
     helo: &'a str,
     header: HeaderFacts,
     evidence: Evidence,
+    /// What its S/MIME signature says, if it has one; told, and never asked (SMIME-001).
+    smime: Option<SmimeVerdict>,
 }
 
 impl Message<'_> {
@@ -386,7 +401,8 @@ impl Message<'_> {
                 host: &live.config.node.name,
             })
             .await;
-        let trust = ledger.record.trust.insert(judged.facts);
+        let smime = ledger.record.trust.take().and_then(|trust| trust.smime);
+        let trust = ledger.record.trust.insert(TrustFacts { smime, ..judged.facts });
         self.header.enter(trust);
         ledger.record.discovery.dns.extend(judged.dns);
         ledger.record.warnings.extend(judged.warnings);
@@ -449,8 +465,15 @@ impl Message<'_> {
         };
         let message = Some(&proven.results);
         let delegate = self.header.delegate().map(Address::domain);
-        let results =
-            authentication_results(&ResultsFacts { authserv_id: by, level, domain, delegate, message });
+        let smime = self.smime.as_ref().map(|verdict| &verdict.result);
+        let results = authentication_results(&ResultsFacts {
+            authserv_id: by,
+            level,
+            domain,
+            delegate,
+            message,
+            smime,
+        });
         let assurance = federation_assurance(&AssuranceFacts {
             proof,
             proofs: proven.proofs,

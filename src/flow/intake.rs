@@ -4,9 +4,10 @@ use std::net::IpAddr;
 
 use super::node::Node;
 use super::refusal::Refusal;
-use crate::model::{AttemptId, DomainName, Envelope};
+use crate::model::{AttemptId, Envelope, Reason, SmimeFacts};
 use crate::spool::{Accepted, Draft, SpoolError};
 use crate::transport::smtp::Reply;
+use crate::trust::smime::{NotSigned, SmimeEvidence, SmimeWatch, SmimeWrap};
 use crate::trust::{
     Content, Evidence, EvidenceWatch, GivenName, HeaderFacts, HeaderFault, HeaderLimits, HeaderWatch,
     ReceivedFacts, Signable, WithProtocol, received,
@@ -15,7 +16,7 @@ use crate::trust::{
 /// Whether what the message proves by itself is gathered as it passes. Memory stays flat either way (JUDGE-002).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Keep {
-    /// The header section and the digests that its signatures ask for.
+    /// The header section and the digests that its signatures ask for, those of S/MIME too.
     Evidence,
     /// Nothing.
     Nothing,
@@ -25,12 +26,15 @@ pub(super) enum Keep {
 pub(super) struct Intake {
     draft: Draft,
     watch: HeaderWatch,
-    evidence: Option<EvidenceWatch>,
+    evidence: Option<(EvidenceWatch, SmimeWatch)>,
     /// The header section, held back until it is known whether it lacks something of ours.
     held: Option<Vec<u8>>,
     /// For a signature, where one may be made.
     signable: Option<Signable>,
-    by: DomainName,
+    /// A signature of S/MIME that is being made.
+    wrap: Option<SmimeWrap>,
+    warnings: Vec<String>,
+    node: Node,
 }
 
 /// Content that is complete.
@@ -38,8 +42,13 @@ pub(super) struct Complete {
     pub(super) draft: Draft,
     pub(super) header: HeaderFacts,
     pub(super) evidence: Evidence,
+    /// What the message's own S/MIME signature needs to be judged.
+    pub(super) smime: SmimeEvidence,
     /// What a signature is made of, where one may be made.
     pub(super) signable: Option<Content>,
+    /// That this node signed it with S/MIME.
+    pub(super) smime_signed: Option<SmimeFacts>,
+    pub(super) warnings: Vec<String>,
 }
 
 impl Intake {
@@ -70,7 +79,10 @@ impl Intake {
             own_received: count(limits.own_received_fields),
         })
         .at(live.config.node.name.clone());
-        let evidence = (keep == Keep::Evidence).then(|| EvidenceWatch::new(count(limits.header_octets)));
+        let evidence = (keep == Keep::Evidence).then(|| {
+            let (header, smime) = (count(limits.header_octets), count(limits.smime_octets));
+            (EvidenceWatch::new(header), SmimeWatch::new(smime))
+        });
         let message = node.inner.world.message_id();
         Self {
             draft: node.inner.spool.draft(message, field.to_string().as_bytes()),
@@ -78,7 +90,9 @@ impl Intake {
             evidence,
             held: None,
             signable: None,
-            by: live.config.node.name.clone(),
+            wrap: None,
+            warnings: Vec::new(),
+            node: node.clone(),
         }
     }
 
@@ -93,16 +107,14 @@ impl Intake {
     /// The next octets.
     pub(super) async fn write(&mut self, octets: &[u8]) -> Result<(), Refusal> {
         self.watch.push(octets)?;
-        if let Some(evidence) = &mut self.evidence {
+        if let Some((evidence, smime)) = &mut self.evidence {
             evidence.push(octets);
+            smime.push(octets);
         }
-        if let Some(signable) = &mut self.signable {
-            signable.push(octets);
-        }
-        let Some(mut held) = self.held.take() else { return Ok(self.draft.write(octets).await?) };
+        let Some(mut held) = self.held.take() else { return self.body(octets).await };
         held.extend_from_slice(octets);
-        match self.watch.facts().map(|facts| facts.message_ids) {
-            Some(message_ids) => self.release(&held, message_ids).await,
+        match self.watch.facts().cloned() {
+            Some(facts) => self.release(&held, &facts).await,
             None => {
                 self.held = Some(held);
                 Ok(())
@@ -110,15 +122,66 @@ impl Intake {
         }
     }
 
-    async fn release(&mut self, held: &[u8], message_ids: usize) -> Result<(), Refusal> {
-        if message_ids == 0 {
-            let field = format!("Message-ID: <{}@{}>\r\n", self.draft.message(), self.by);
+    /// The header section is known: what was held goes on, with what it lacks, and wrapped if it is to be signed.
+    async fn release(&mut self, held: &[u8], header: &HeaderFacts) -> Result<(), Refusal> {
+        if header.message_ids == 0 {
+            let by = self.node.live().config.node.name.clone();
+            let field = format!("Message-ID: <{}@{by}>\r\n", self.draft.message());
             self.draft.add_prefix(field.as_bytes());
             if let Some(signable) = &mut self.signable {
-                signable.put_on_top(field.as_bytes());
+                signable.push(field.as_bytes());
             }
         }
-        Ok(self.draft.write(held).await?)
+        let (section, body) = split(held);
+        match self.wrap(&held[..section], header) {
+            None => self.emit(held).await,
+            Some((wrap, outer)) => {
+                self.wrap = Some(wrap);
+                self.emit(&outer).await?;
+                self.body(&held[body..]).await
+            }
+        }
+    }
+
+    /// Begins to sign with S/MIME, if that is configured for who wrote the message (SMIME-010, SMIME-011).
+    fn wrap(&mut self, section: &[u8], header: &HeaderFacts) -> Option<(SmimeWrap, Vec<u8>)> {
+        let (live, world) = (self.node.live(), &self.node.inner.world);
+        // Who does not hold back the header completes nothing, and signs nothing.
+        let signable = self.signable.is_some() && header.report.is_none();
+        let signer = live.config.smime.signer_of(&header.from).filter(|_| signable)?;
+        if !signer.is_valid_at(world.now()) {
+            self.warnings.push(format!(
+                "not signed with S/MIME: the certificate for {} is not valid now (SMIME-015)",
+                header.from_domain
+            ));
+            return None;
+        }
+        let boundary = format!("=_sluis_{:016x}{:016x}", world.random.next(), world.random.next());
+        match SmimeWrap::begin(section, signer.clone(), boundary) {
+            Ok(begun) => Some(begun),
+            Err(NotSigned::Already) => None,
+            Err(NotSigned::Doubtful(where_)) => {
+                let what = format!("not signed with S/MIME: {where_} can be read in two ways (SMIME-011)");
+                self.warnings.push(what);
+                None
+            }
+        }
+    }
+
+    /// Octets of the body.
+    async fn body(&mut self, octets: &[u8]) -> Result<(), Refusal> {
+        if let Some(wrap) = &mut self.wrap {
+            wrap.body(octets);
+        }
+        self.emit(octets).await
+    }
+
+    /// Octets as they are stored and sent.
+    async fn emit(&mut self, octets: &[u8]) -> Result<(), Refusal> {
+        if let Some(signable) = &mut self.signable {
+            signable.push(octets);
+        }
+        Ok(self.draft.write(octets).await?)
     }
 
     /// No more octets.
@@ -127,12 +190,34 @@ impl Intake {
         let watch = std::mem::replace(&mut self.watch, HeaderWatch::new(HeaderLimits::default()));
         let header = watch.finish()?;
         if let Some(held) = held {
-            self.release(&held, header.message_ids).await?;
+            self.release(&held, &header).await?;
+        }
+        let mut smime_signed = None;
+        if let Some(wrap) = self.wrap.take() {
+            // A part of it is written: without its signature it would be a damaged message.
+            let signed = wrap.finish(self.node.inner.world.now());
+            let (tail, facts) =
+                signed.ok_or_else(|| Refusal::new(Reason::LocalFault, "the S/MIME key did not sign"))?;
+            self.emit(&tail).await?;
+            smime_signed = Some(facts);
         }
         let signable = self.signable.map(Signable::finish);
-        let evidence = self.evidence.map(EvidenceWatch::finish).unwrap_or_default();
-        Ok(Complete { header, draft: self.draft, evidence, signable })
+        let (evidence, smime) = match self.evidence {
+            Some((evidence, smime)) => (evidence.finish(), smime.finish()),
+            None => Default::default(),
+        };
+        let warnings = self.warnings;
+        Ok(Complete { header, draft: self.draft, evidence, smime, signable, smime_signed, warnings })
     }
+}
+
+/// The length of the header section at the start, its last CRLF included, and where the body begins.
+fn split(content: &[u8]) -> (usize, usize) {
+    if content.starts_with(b"\r\n") {
+        return (0, 2);
+    }
+    let end = memchr::memmem::find(content, b"\r\n\r\n");
+    end.map_or((content.len(), content.len()), |at| (at + 2, at + 4))
 }
 
 fn count(limit: u64) -> usize {

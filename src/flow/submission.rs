@@ -234,8 +234,10 @@ impl Order {
         complete: Complete,
         ledger: &mut Ledger,
     ) -> Result<Accepted, Refusal> {
-        let Complete { draft, header, signable, .. } = complete;
-        header.enter(ledger.record.trust.get_or_insert_default());
+        let Complete { draft, header, signable, smime_signed, warnings, .. } = complete;
+        let trust = ledger.record.trust.get_or_insert_default();
+        header.enter(trust);
+        trust.smime = smime_signed;
         if self.envelope.sender == ReversePath::Null && header.report.is_none() {
             return Err(Refusal::new(Reason::NullSenderNotReport, "the null sender, and no report"));
         }
@@ -256,6 +258,7 @@ impl Order {
         record.digest = Some(draft.received_digest());
         record.size = Some(draft.size());
         record.message = Some(draft.message());
+        record.warnings.extend(warnings);
         let message = NewMessage {
             envelope: self.envelope.clone(),
             routes: self.routes.clone().into_iter().collect(),

@@ -30,5 +30,5 @@ pub use reason::Reason;
 pub use record::{
     ArcFacts, Confirmation, ContentLeft, DecisionRecord, Direction, DiscoveryFacts, DnsFact, HookFacts,
     HookVerdict, HostFacts, Outcome, PolicyFacts, RecipientResult, ReportAction, ReportFacts,
-    ReportedRecipient, TlsFacts, TrustFacts,
+    ReportedRecipient, SmimeFacts, TlsFacts, TrustFacts,
 };

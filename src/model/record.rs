@@ -281,6 +281,9 @@ pub struct TrustFacts {
     pub dkim: Vec<String>,
     /// DMARC result.
     pub dmarc: Option<String>,
+    /// What the message's S/MIME signature proved, or that this node made one; decides nothing (SMIME-001).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smime: Option<SmimeFacts>,
     /// What intermediaries say they saw (RFC 8617); decides nothing (JUDGE-008).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arc: Option<ArcFacts>,
@@ -288,6 +291,31 @@ pub struct TrustFacts {
     /// (JUDGE-009).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nta_headers: Vec<String>,
+}
+
+/// What became of a message's S/MIME signature (SMIME-009). Names are the certificate's own words, printable and bounded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SmimeFacts {
+    /// RFC 7281 word (`pass`, `fail`, `policy`, `neutral`, `permerror`), `encrypted`, or `signed` for what this node signed.
+    pub verdict: String,
+    /// Why it is not `pass`.
+    pub detail: Option<String>,
+    /// An address of the certificate: the sender's, if it is among them.
+    pub signer: Option<String>,
+    /// Subject of the certificate.
+    pub subject: Option<String>,
+    /// Its issuer.
+    pub issuer: Option<String>,
+    /// Its serial number, hexadecimal.
+    pub serial: Option<String>,
+    /// SHA-256 of the certificate, as a digest.
+    pub certificate: Option<String>,
+    /// Hash over the content (`sha-256`).
+    pub digest: Option<String>,
+    /// Signature algorithm (`ecdsa with sha-256`).
+    pub signature: Option<String>,
+    /// Whether the signature binds its certificate as CAdES asks for (signing-certificate-v2), and rightly.
+    pub cades: bool,
 }
 
 /// A chain of ARC sets, as its seals tell it; none of them was verified.

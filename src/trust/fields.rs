@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::model::{AttemptId, DomainName, IdentityRule, Level};
 use crate::policy::Proofs;
 
-use super::results::{MessageResults, SpfIdentity};
+use super::results::{MessageResults, SmimeResult, SpfIdentity};
 
 /// Lines are folded to this length where there is a blank to fold at (RFC 5322 section 2.1.1).
 const LINE_OCTETS_WANTED: usize = 78;
@@ -164,6 +164,8 @@ pub struct ResultsFacts<'a> {
     pub delegate: Option<&'a DomainName>,
     /// What the message itself proved; at level `nta7516` the level rests on it.
     pub message: Option<&'a MessageResults>,
+    /// What its S/MIME signature proved, if it has one.
+    pub smime: Option<&'a SmimeResult>,
 }
 
 /// The `Authentication-Results:` field (RFC 8601; `spec/07-handoff.md`).
@@ -193,6 +195,7 @@ pub fn authentication_results(facts: &ResultsFacts<'_>) -> Field {
         }
         clauses.push(vec![format!("dmarc={}", message.dmarc), format!("header.from={}", facts.domain)]);
     }
+    clauses.extend(facts.smime.map(SmimeResult::clause));
     let mut words = Words::new("Authentication-Results");
     words.word(&format!("{};", facts.authserv_id));
     let last = clauses.len() - 1;
@@ -328,7 +331,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
 
-    use super::super::results::{DkimResult, DkimWord, DmarcWord, SpfResult, SpfWord};
+    use super::super::results::{
+        DkimResult, DkimWord, DmarcWord, SmimeIdentity, SmimeWord, SpfResult, SpfWord,
+    };
     use super::*;
 
     fn name(text: &str) -> DomainName {
@@ -415,6 +420,7 @@ mod tests {
             domain: &domain,
             delegate: None,
             message: None,
+            smime: None,
         };
         assert_eq!(
             unfolded(&authentication_results(&facts)),
@@ -540,7 +546,7 @@ mod tests {
             let assurance = unfolded(&federation_assurance(&facts));
             assert!(is_assurance(&assurance), "{assurance}");
             assert_eq!(assurance.contains("; domain=a.example; delegate=desk.example; rule="), told);
-            let facts = ResultsFacts { authserv_id: by, level, domain, delegate, message: None };
+            let facts = ResultsFacts { authserv_id: by, level, domain, delegate, message: None, smime: None };
             let results = unfolded(&authentication_results(&facts));
             assert_eq!(results.ends_with(" policy.domain=a.example policy.delegate=desk.example"), told);
         }
@@ -593,7 +599,10 @@ mod tests {
                 dmarc: DmarcWord::Temperror,
             };
             let level = Level::Nta7516;
-            holds(&authentication_results(&ResultsFacts { authserv_id: by, level, domain, delegate: Some(domain), message: Some(&message) }));
+            let address = format!("a.b@{}", names[0]).parse().unwrap();
+            let identity = Some(SmimeIdentity::new(address, "00ff".into(), &helo));
+            let smime = SmimeResult { word: SmimeWord::Pass, reason: Some("said by us"), identity };
+            holds(&authentication_results(&ResultsFacts { authserv_id: by, level, domain, delegate: Some(domain), message: Some(&message), smime: Some(&smime) }));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::{DomainName, TrustFacts};
+use crate::model::{Address, DomainName, TrustFacts};
 
 macro_rules! words {
     ($(#[doc = $doc:literal])+ $name:ident { $($(#[doc = $word_doc:literal])+ $variant:ident = $word:literal,)+ }) => {
@@ -72,6 +72,71 @@ words! {
     }
 }
 
+words! {
+    /// Result of S/MIME (RFC 7281 section 3.1).
+    SmimeWord {
+        /// The signature holds and is the sender's, by the word of an authority that counts.
+        Pass = "pass",
+        /// Content or signature were changed, or are of somebody else.
+        Fail = "fail",
+        /// The signature may hold, but a rule of ours does not let it count.
+        Policy = "policy",
+        /// It can't be read, or was not judged.
+        Neutral = "neutral",
+        /// Something is missing that nobody can bring.
+        Permerror = "permerror",
+    }
+}
+
+/// What S/MIME said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmimeResult {
+    /// The result.
+    pub word: SmimeWord,
+    /// Why it is not `pass`, in words of ours.
+    pub reason: Option<&'static str>,
+    /// Who signed; only with `pass`, since without it the names are those that a stranger chose.
+    pub identity: Option<SmimeIdentity>,
+}
+
+impl SmimeResult {
+    /// The words of its clause in `Authentication-Results:` (RFC 7281 section 3.2). An address that needs quoting, which
+    /// nobody has, is left out.
+    pub(super) fn clause(&self) -> Vec<String> {
+        let mut clause = vec![format!("smime={}", self.word)];
+        clause.extend(self.reason.map(|reason| format!("reason=\"{reason}\"")));
+        if let Some(SmimeIdentity { address, serial, issuer }) = &self.identity {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c);
+            if address.local().chars().all(plain) {
+                clause.push(format!("body.smime-identifier={address}"));
+            }
+            clause.push(format!("body.smime-serial={serial}"));
+            clause.push(format!("body.smime-issuer=\"{issuer}\""));
+        }
+        clause
+    }
+}
+
+/// Who signed, in forms that fit a header field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmimeIdentity {
+    /// The sender's address that the certificate is for.
+    pub address: Address,
+    /// Hexadecimal digits.
+    pub serial: String,
+    /// Letters, digits and a few signs that need no quoting inside quotes.
+    pub issuer: String,
+}
+
+impl SmimeIdentity {
+    /// `serial` in hexadecimal digits; of `issuer` what a quoted string can't hold becomes `?`.
+    #[must_use]
+    pub fn new(address: Address, serial: String, issuer: &str) -> Self {
+        let plain = |c: char| if c.is_ascii_alphanumeric() || " =,.:+-_'/@".contains(c) { c } else { '?' };
+        Self { address, serial, issuer: issuer.chars().map(plain).collect() }
+    }
+}
+
 /// Whose name SPF was asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SpfIdentity {
@@ -127,6 +192,7 @@ impl MessageResults {
             spf: Some(self.spf.word.to_string()),
             dkim: self.dkim.iter().map(dkim).collect(),
             dmarc: Some(self.dmarc.to_string()),
+            smime: None,
             arc: None,
             nta_headers: Vec::new(),
         }

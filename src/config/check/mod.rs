@@ -10,6 +10,7 @@ mod handoff;
 mod location;
 mod node;
 mod nta_header;
+mod smime;
 mod values;
 
 use std::path::Path;
@@ -41,6 +42,7 @@ pub(super) fn check(
     let record = check.record(&file.node, ntamx);
     let federation = check.federation(&file.federation, node.as_ref(), file.location.table.is_some());
     let dkim = check.dkim(&file.dkim, node.as_ref());
+    let smime = check.smime(&file.smime, node.as_ref());
     let submission = match &file.submission {
         Some(written) => check.submission(written, node.as_ref()).map(Some),
         None => Some(None),
@@ -75,6 +77,7 @@ pub(super) fn check(
         key_files,
         federation: federation?,
         dkim: dkim?,
+        smime: smime?,
         submission: submission?,
         environment: environment?,
         fallback: fallback?,

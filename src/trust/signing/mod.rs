@@ -84,11 +84,6 @@ impl Signable {
         }
     }
 
-    /// Puts a field of ours, with its CRLF, on top.
-    pub fn put_on_top(&mut self, field: &[u8]) {
-        self.section.splice(..0, field.iter().copied());
-    }
-
     /// No more octets.
     #[must_use]
     pub fn finish(self) -> Content {

@@ -200,8 +200,8 @@ fn where_pieces_end_makes_no_difference_and_a_field_of_ours_is_signed_too() {
     }
     let mut signable = Signable::default();
     let without = LETTER.replace("Message-ID: <1@a.nl>\r\n", "");
+    signable.push(b"Message-ID: <2@a.nl>\r\n");
     signable.push(without.as_bytes());
-    signable.put_on_top(b"Message-ID: <2@a.nl>\r\n");
     let top = content(format!("Message-ID: <2@a.nl>\r\n{without}").as_bytes(), 100);
     assert_eq!(signable.finish(), top);
 }
