@@ -13,14 +13,15 @@ use jiff::Timestamp;
 
 use crate::model::{DeliveryId, MessageId};
 
+use super::entry::{Entry, Standing};
 use super::schedule::after;
-use super::stored::{Aim, Hold, State, StoredDelivery, delivery_key, delivery_of_key};
+use super::stored::{Aim, Hold, delivery_key, delivery_of_key};
 use super::{Counts, Phase, Retry, Route};
 
 /// What has to follow a commit outside the database.
 pub(super) enum Effect {
     /// A delivery is new, or is in another state.
-    Delivery(DeliveryId, Box<StoredDelivery>),
+    Delivery(DeliveryId, Box<Entry>),
     /// A delivery is no longer stored.
     Gone(DeliveryId),
     /// A message is new.
@@ -165,10 +166,9 @@ impl Board {
     }
 
     /// Counts what was found when the store was opened.
-    pub(super) const fn restore(&mut self, messages: usize, octets: u64, damaged: usize) {
+    pub(super) const fn restore(&mut self, messages: usize, octets: u64) {
         self.messages += messages;
         self.octets += octets;
-        self.damaged += damaged;
     }
 
     pub(super) fn add_message(&mut self, octets: u64) {
@@ -186,25 +186,25 @@ impl Board {
         self.octets
     }
 
-    pub(super) fn put(&mut self, id: DeliveryId, delivery: &StoredDelivery) {
+    pub(super) fn put(&mut self, id: DeliveryId, delivery: &Entry) {
         let key = delivery_key(id);
         let claimed = self.take_out(key).is_some_and(|slot| slot.claimed);
         let expires = self.retry.expires(delivery.accepted);
         let late = self.late(delivery, expires).map_or(NEVER, micros);
         let expires = micros(expires);
-        let (due, expires, aim) = match delivery.state {
+        let (due, expires, aim) = match delivery.standing {
             // One that could not be returned when it expired is due later.
-            State::Waiting { due, aim: Aim::Deliver } => {
+            Standing::Waiting { due, aim: Aim::Deliver } => {
                 (micros(due), micros(due).max(expires), Aim::Deliver)
             }
-            State::Waiting { due, aim: Aim::Return } => (micros(due), micros(due), Aim::Return),
-            State::Held { .. } => (expires, expires, Aim::Deliver),
-            State::Attempting { .. } | State::Delivered | State::Returned | State::Discarded => {
+            Standing::Waiting { due, aim: Aim::Return } => (micros(due), micros(due), Aim::Return),
+            Standing::Held(_) => (expires, expires, Aim::Deliver),
+            Standing::Attempting | Standing::Delivered | Standing::Returned | Standing::Discarded => {
                 (NEVER, NEVER, Aim::Deliver)
             }
         };
         let lane = self.lane_of(&delivery.route);
-        let poison = matches!(delivery.state, State::Held { by: Hold::Poison });
+        let poison = delivery.standing == Standing::Held(Hold::Poison);
         let slot = Slot { due, late, expires, lane, phase: delivery.phase(), aim, poison, claimed };
         self.phases[slot.phase as usize] += 1;
         self.poison += usize::from(poison);
@@ -216,19 +216,19 @@ impl Board {
     }
 
     /// When the sender of a delivery is to be told that it is late.
-    fn late(&self, delivery: &StoredDelivery, expires: Timestamp) -> Option<Timestamp> {
+    fn late(&self, delivery: &Entry, expires: Timestamp) -> Option<Timestamp> {
         let late = self.retry.late(delivery.accepted);
-        let late = match delivery.state {
-            State::Waiting { aim: Aim::Return, .. } => return None,
+        let late = match delivery.standing {
+            Standing::Waiting { aim: Aim::Return, .. } => return None,
             // It could not be returned at its end, and is due after it: being late is the least of its troubles.
-            State::Waiting { due, .. } if due > expires => return None,
+            Standing::Waiting { due, .. } if due > expires => return None,
             // The node was away, and much of what it finds it can deliver now.
-            State::Waiting { due, .. } if after(due, self.retry.longest) < self.opened => {
+            Standing::Waiting { due, .. } if after(due, self.retry.longest) < self.opened => {
                 late.max(after(self.opened, self.retry.longest))
             }
             _ => late,
         };
-        Some(late).filter(|late| delivery.warned.is_none() && *late < expires)
+        Some(late).filter(|late| !delivery.warned && *late < expires)
     }
 
     /// Has the sender of a late delivery told at `at` and not before.
@@ -243,6 +243,18 @@ impl Board {
 
     pub(super) fn remove(&mut self, id: DeliveryId) {
         self.take_out(delivery_key(id));
+    }
+
+    /// Takes a delivery that is damaged off the schedule; whether it was on it.
+    pub(super) fn set_aside(&mut self, id: DeliveryId) -> bool {
+        let known = self.take_out(delivery_key(id)).is_some();
+        self.damaged += usize::from(known);
+        known
+    }
+
+    /// Whether it knows this delivery.
+    pub(super) fn has(&self, id: DeliveryId) -> bool {
+        self.slots.contains_key(&delivery_key(id))
     }
 
     /// Forgets all deliveries of a message; returns which there were.
