@@ -67,6 +67,7 @@ type LaneId = u32;
 const NEVER: Micros = Micros::MAX;
 
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
 struct Slot {
     /// When somebody has to look at it; [`NEVER`] while an attempt is under way, and once it is settled.
     due: Micros,
@@ -102,6 +103,7 @@ impl Slot {
 
 /// The queue of a route.
 #[derive(Debug)]
+#[cfg_attr(test, derive(PartialEq))]
 struct Lane {
     route: Route,
     due: BTreeSet<(Micros, Key)>,
@@ -122,8 +124,13 @@ impl Lane {
     }
 }
 
+/// Deliveries that are put in together ([`Board::put_all`]).
+#[derive(Debug, Default)]
+pub(super) struct Crowd(Vec<(Key, Slot)>);
+
 /// Deliveries by route and due time.
 #[derive(Debug)]
+#[cfg_attr(test, derive(PartialEq))]
 pub(super) struct Board {
     retry: Retry,
     opened: Timestamp,
@@ -189,6 +196,54 @@ impl Board {
     pub(super) fn put(&mut self, id: DeliveryId, delivery: &Entry) {
         let key = delivery_key(id);
         let claimed = self.take_out(key).is_some_and(|slot| slot.claimed);
+        let slot = self.slot(delivery, claimed);
+        self.slots.insert(key, slot);
+        self.enqueue(key, &slot);
+    }
+
+    /// Puts many at once into a board that has none. One after the other they would take ten times as long, and leave the maps
+    /// half empty.
+    pub(super) fn put_all(&mut self, crowd: Crowd) {
+        let Crowd(mut slots) = crowd;
+        slots.sort_unstable_by_key(|(key, _)| *key);
+        let mut lanes: Vec<[Vec<(Micros, Key)>; 2]> = Vec::new();
+        lanes.resize_with(self.lanes.len(), Default::default);
+        for (key, slot) in slots.iter().filter(|(_, slot)| slot.due != NEVER) {
+            if let Some([due, ends]) = lanes.get_mut(slot.lane as usize) {
+                due.push((slot.due, *key));
+                ends.push((slot.end(), *key));
+            }
+        }
+        self.slots = slots.into_iter().collect();
+        for (id, [due, ends]) in (0..).zip(lanes) {
+            self.change(id, |lane| {
+                lane.due = due.into_iter().collect();
+                lane.ends = ends.into_iter().collect();
+            });
+        }
+    }
+
+    /// Puts in one that was found when the store was opened.
+    pub(super) fn put_found(&mut self, id: DeliveryId, delivery: &Entry) {
+        self.suspect(id, delivery);
+        self.put(id, delivery);
+    }
+
+    /// Adds one that was found when the store was opened to those that [`Self::put_all`] will put in.
+    pub(super) fn announce(&mut self, crowd: &mut Crowd, id: DeliveryId, delivery: &Entry) {
+        self.suspect(id, delivery);
+        let slot = self.slot(delivery, false);
+        crowd.0.push((delivery_key(id), slot));
+    }
+
+    fn suspect(&mut self, id: DeliveryId, delivery: &Entry) {
+        if delivery.is_suspect() {
+            self.suspects.push(id);
+        }
+    }
+
+    /// The place of a delivery, which is counted with it.
+    fn slot(&mut self, delivery: &Entry, claimed: bool) -> Slot {
         let expires = self.retry.expires(delivery.accepted);
         let late = self.late(delivery, expires).map_or(NEVER, micros);
         let expires = micros(expires);
@@ -208,11 +263,10 @@ impl Board {
         let slot = Slot { due, late, expires, lane, phase: delivery.phase(), aim, poison, claimed };
         self.phases[slot.phase as usize] += 1;
         self.poison += usize::from(poison);
-        self.slots.insert(key, slot);
         if let Some(Some(lane)) = self.lanes.get_mut(lane as usize) {
             lane.slots += 1;
         }
-        self.enqueue(key, &slot);
+        slot
     }
 
     /// When the sender of a delivery is to be told that it is late.

@@ -80,6 +80,11 @@ impl Entry {
         }
     }
 
+    /// Whether it may be what stopped the node.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.suspect && self.phase() == Phase::Waiting
+    }
+
     /// State, flags, acceptance, due time, size, kind of route, domain of route; numbers big end first.
     pub(super) fn encode(&self) -> Vec<u8> {
         let (state, due) = match self.standing {
@@ -224,7 +229,11 @@ mod tests {
         assert_eq!(Entry::decode(&with(0, 9)), None, "no such state");
         assert_eq!(Entry::decode(&with(HEAD_OCTETS, 3)), None, "no such route");
         assert_eq!(Entry::decode(&with(HEAD_OCTETS, 2)), None, "a route to nowhere");
-        assert_eq!(Entry::decode(&[row.as_slice(), b"b.nl"].concat()), None, "a domain of our own environment");
+        assert_eq!(
+            Entry::decode(&[row.as_slice(), b"b.nl"].concat()),
+            None,
+            "a domain of our own environment"
+        );
         assert_eq!(Entry::decode(&with(2, 0x7f)), None, "the end of time");
     }
 

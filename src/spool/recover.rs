@@ -13,14 +13,14 @@ use redb::{Database, Durability, ReadableDatabase};
 use crate::model::{DeliveryId, MessageId};
 use crate::world::{Threads, World};
 
-use super::board::Board;
+use super::board::{Board, Crowd};
 use super::disk::Bodies;
 use super::entry::{Entry, Standing};
 use super::layout::prepare;
 use super::seal::{MasterKeys, Vault};
 use super::stored::{Body, Hold, State, StoredDelivery};
 use super::tables::{Slice, Snapshot, Tables};
-use super::{Phase, Settings, SpoolError, attempt};
+use super::{Settings, SpoolError, attempt};
 
 /// How many read a large store at once: as many questions as a disk likes to have.
 const READERS: usize = 16;
@@ -68,17 +68,10 @@ pub(super) fn recover(
     broken.sort_unstable_by_key(|(id, _)| *id);
     drop(tables);
     for (id, delivery) in mend(database, &vault, &Mending { broken, lost, rows }, settings, world)? {
-        enter(&mut board, id, &Entry::of(&delivery));
+        board.put_found(id, &Entry::of(&delivery));
     }
     board.suspects.sort_unstable();
     Ok(Recovered { board, vault })
-}
-
-fn enter(board: &mut Board, id: DeliveryId, delivery: &Entry) {
-    if delivery.suspect && delivery.phase() == Phase::Waiting {
-        board.suspects.push(id);
-    }
-    board.put(id, delivery);
 }
 
 /// What is in the schedule.
@@ -132,11 +125,11 @@ impl Survey {
 fn survey(tables: &Snapshot, board: &mut Board, threads: Threads) -> Result<Survey, SpoolError> {
     let readers = if threads == Threads::Apart { READERS } else { 1 };
     let slices = tables.slices(SLICES)?;
-    let (next, board) = (AtomicUsize::new(0), Mutex::new(board));
+    let (next, crowded) = (AtomicUsize::new(0), Mutex::new((board, Crowd::default())));
     let read = || {
         let mut found = Survey::default();
         while let Some(slice) = slices.get(next.fetch_add(1, Ordering::Relaxed)) {
-            survey_slice(tables, slice, &board, &mut found)?;
+            survey_slice(tables, slice, &crowded, &mut found)?;
         }
         Ok::<_, SpoolError>(found)
     };
@@ -148,6 +141,8 @@ fn survey(tables: &Snapshot, board: &mut Board, threads: Threads) -> Result<Surv
         });
         joined.collect::<Result<Vec<_>, _>>()
     })?;
+    let (board, crowd) = crowded.into_inner().unwrap_or_else(PoisonError::into_inner);
+    board.put_all(crowd);
     let mut survey = Survey::default();
     all.into_iter().for_each(|found| survey.add(found));
     Ok(survey)
@@ -157,13 +152,16 @@ fn survey(tables: &Snapshot, board: &mut Board, threads: Threads) -> Result<Surv
 fn survey_slice(
     tables: &Snapshot,
     slice: &Slice,
-    board: &Mutex<&mut Board>,
+    crowded: &Mutex<(&mut Board, Crowd)>,
     found: &mut Survey,
 ) -> Result<(), SpoolError> {
     let mut some = Vec::with_capacity(AT_ONCE);
     let flush = |some: &mut Vec<_>| {
-        let mut board = board.lock().unwrap_or_else(PoisonError::into_inner);
-        some.drain(..).for_each(|(id, delivery)| enter(&mut board, id, &delivery));
+        let mut crowded = crowded.lock().unwrap_or_else(PoisonError::into_inner);
+        let (board, crowd) = &mut *crowded;
+        for (id, delivery) in some.drain(..) {
+            board.announce(crowd, id, &delivery);
+        }
     };
     tables.each_entry_of(slice, |id, delivery| {
         found.rows += 1;
@@ -230,7 +228,7 @@ fn complete(
 fn take_in(survey: &mut Survey, board: &mut Board, id: DeliveryId, delivery: &StoredDelivery) {
     let delivery = Entry::of(delivery);
     survey.count(id, &delivery);
-    enter(board, id, &delivery);
+    board.put_found(id, &delivery);
 }
 
 fn leave_alone(

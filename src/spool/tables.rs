@@ -292,8 +292,7 @@ impl Snapshot {
     pub(super) fn slices(&self, count: u128) -> Result<Vec<Slice>, SpoolError> {
         let (first, last) = (self.schedule.first()?, self.schedule.last()?);
         let (Some((first, _)), Some((last, _))) = (first, last) else { return Ok(vec![EVERYTHING]) };
-        let [first, last] =
-            [first, last].map(|key| u128::from_be_bytes(message_of(key.value()).to_bytes()));
+        let [first, last] = [first, last].map(|key| u128::from_be_bytes(message_of(key.value()).to_bytes()));
         let count = if self.schedule.len()? < SLICED { 1 } else { count };
         Ok(cut(first, last, count))
     }

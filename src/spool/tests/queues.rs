@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::model::DeliveryId;
-use crate::spool::board::Board;
+use crate::spool::board::{Board, Crowd};
 use crate::spool::entry::{Entry, Standing};
 use crate::spool::stored::{Aim, Body};
 
@@ -193,6 +193,31 @@ fn a_delivery_is_small_in_memory() {
 }
 
 proptest::proptest! {
+    /// A start puts them in together.
+    #[test]
+    fn a_crowd_leads_to_the_same_board_as_one_after_the_other(
+        plan in proptest::collection::vec((0u64..5_000, 0u8..8, 0i64..200_000, proptest::prelude::any::<[bool; 2]>()), 0..200),
+    ) {
+        let [mut one_by_one, mut together] = [0, 1].map(|_| Board::new(Retry::default(), at(90_000)));
+        let mut crowd = Crowd::default();
+        let plan: HashMap<_, _> = plan.into_iter().map(|(number, state, due, flags)| (number, (state, due, flags))).collect();
+        for (number, (state, due, [warned, suspect])) in plan {
+            let route = federation(["a.nl", "b.nl", "c.nl"][usize::try_from(number % 3).unwrap()]);
+            let standing = match state {
+                0 => Standing::Held(Hold::Poison),
+                1 => Standing::Attempting,
+                2 => Standing::Delivered,
+                3 => Standing::Waiting { due: at(due), aim: Aim::Return },
+                _ => Standing::Waiting { due: at(due), aim: Aim::Deliver },
+            };
+            let entry = Entry { standing, warned, suspect, ..waiting(&route, start()) };
+            one_by_one.put_found(id(number), &entry);
+            together.announce(&mut crowd, id(number), &entry);
+        }
+        together.put_all(crowd);
+        proptest::prop_assert_eq!(one_by_one, together);
+    }
+
     /// Whatever happens in whatever order: nothing due is forgotten, and nothing is given twice.
     #[test]
     fn every_delivery_comes_out_once(

@@ -53,7 +53,8 @@ async fn seen(spool: &Spool) -> (Vec<DeliveryView>, Counts, Option<Timestamp>, u
 }
 
 /// A spool with deliveries in every condition, closed, and what it was.
-async fn closed() -> (PowerDisk, World, Vec<DeliveryId>, (Vec<DeliveryView>, Counts, Option<Timestamp>, usize)) {
+async fn closed() -> (PowerDisk, World, Vec<DeliveryId>, (Vec<DeliveryView>, Counts, Option<Timestamp>, usize))
+{
     let disk = PowerDisk::default();
     let (world, clock) = world();
     let spool = open(&disk, &world);

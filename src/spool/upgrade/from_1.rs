@@ -175,7 +175,8 @@ fn read_json(octets: &[u8]) -> Option<&[u8]> {
 /// Deliveries and decision records, which changed in nothing but being sealed.
 fn copy_values(from: &ReadTransaction, to: &WriteTransaction, vault: &Vault) -> Result<(), SpoolError> {
     // A damaged value stays one: sealed as it is, it opens and is no JSON.
-    let seal = |place: Place<'_>, octets: &[u8]| seal_octets(vault, place, read_json(octets).unwrap_or(octets));
+    let seal =
+        |place: Place<'_>, octets: &[u8]| seal_octets(vault, place, read_json(octets).unwrap_or(octets));
     let (deliveries, mut new) = (from.open_table(DELIVERIES)?, to.open_table(DELIVERIES)?);
     for entry in deliveries.iter()? {
         let (key, value) = entry?;

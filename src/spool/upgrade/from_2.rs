@@ -72,7 +72,12 @@ struct Facts {
 impl Facts {
     fn read(vault: &Vault, id: MessageId, octets: Option<&[u8]>) -> Self {
         let read = |octets| {
-            decode::<StoredMessage>(vault, message_place(&id.to_bytes()), octets, format_args!("message {id}"))
+            decode::<StoredMessage>(
+                vault,
+                message_place(&id.to_bytes()),
+                octets,
+                format_args!("message {id}"),
+            )
         };
         match octets.map(read) {
             Some(Ok(message)) => Self { size: message.size, body: message.body },
