@@ -22,8 +22,9 @@ use super::stored::{Body, Hold, State, StoredDelivery};
 use super::tables::{Slice, Snapshot, Tables};
 use super::{Settings, SpoolError, attempt};
 
-/// How many read a large store at once: as many questions as a disk likes to have.
-const READERS: usize = 16;
+/// How many read a large store at once: as many questions as a disk likes to have. (On the one measured, 16 random reads at once got
+/// 17,000 answers a second, 64 twice as many.)
+const READERS: usize = 64;
 /// In how many slices; more than readers, because messages do not come at a steady rate.
 const SLICES: u128 = 256;
 /// How many deliveries a reader enters at once.

@@ -161,7 +161,8 @@ async fn t37_a_row_of_another_delivery_does_not_count() {
 #[tokio::test]
 async fn t37_rows_that_are_missing_or_of_nobody_lose_no_delivery_and_no_content() {
     let nobody = DeliveryId { message: MessageId::from_parts(1, 1), route: 0 };
-    let changes: [(&str, fn(&redb::WriteTransaction, &[DeliveryId], DeliveryId)); 4] = [
+    type Change = fn(&redb::WriteTransaction, &[DeliveryId], DeliveryId);
+    let changes: [(&str, Change); 4] = [
         ("one is missing", |transaction, all, _| remove_row(transaction, all[4])),
         ("all are missing", |transaction, _, _| {
             transaction.delete_table(SCHEDULE).unwrap();
