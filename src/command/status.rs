@@ -37,7 +37,11 @@ fn describe(status: &Status) -> String {
         spool.messages, spool.octets, spool.waiting, spool.attempting, spool.held
     );
     if spool.damaged > 0 {
-        let _ = writeln!(text, "damaged    {} records could not be read at start", spool.damaged);
+        let _ = writeln!(
+            text,
+            "damaged    {} records could not be read; see the log, and `sluis spool scrub`",
+            spool.damaged
+        );
     }
     if spool.poison > 0 {
         let _ = writeln!(

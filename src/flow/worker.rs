@@ -210,9 +210,9 @@ async fn attempt(node: &Node, claim: Claim) -> Result<(), SpoolError> {
     }
     let attempt = match node.inner.spool.begin_attempt(claim).await {
         Ok(attempt) => attempt,
-        // An operator was faster, or the record is damaged and set aside: nothing to do here.
-        Err(SpoolError::State { .. } | SpoolError::NoDelivery(_) | SpoolError::Damaged(_)) => return Ok(()),
-        Err(error) => return Err(error),
+        Err(SpoolError::Broken(why)) => return Err(SpoolError::Broken(why)),
+        // An operator was faster, or a record is damaged and set aside: nothing to do here.
+        Err(_) => return Ok(()),
     };
     let live = node.live();
     match attempt.route().clone() {

@@ -443,10 +443,8 @@ pub(super) async fn begin(claim: Claim) -> Result<Attempt, SpoolError> {
         Ok((delivery, message))
     };
     let begun = spool.change(Room::Settles, work).await;
-    if let Err(error @ SpoolError::Damaged(_)) = &begun {
-        // It can be neither tried nor returned, and would be due for ever.
-        tracing::error!(delivery = %delivery_id, %error, "left alone");
-        spool.set_aside(delivery_id);
+    if let Err(error) = &begun {
+        spool.set_aside_if_damaged(delivery_id, error);
     }
     let leash = claim.leash.clone();
     drop(claim);

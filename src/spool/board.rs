@@ -13,14 +13,15 @@ use jiff::Timestamp;
 
 use crate::model::{DeliveryId, MessageId};
 
+use super::entry::{Entry, Standing};
 use super::schedule::after;
-use super::stored::{Aim, Hold, State, StoredDelivery, delivery_key, delivery_of_key};
+use super::stored::{Aim, Hold, delivery_key, delivery_of_key};
 use super::{Counts, Phase, Retry, Route};
 
 /// What has to follow a commit outside the database.
 pub(super) enum Effect {
     /// A delivery is new, or is in another state.
-    Delivery(DeliveryId, Box<StoredDelivery>),
+    Delivery(DeliveryId, Box<Entry>),
     /// A delivery is no longer stored.
     Gone(DeliveryId),
     /// A message is new.
@@ -66,6 +67,7 @@ type LaneId = u32;
 const NEVER: Micros = Micros::MAX;
 
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(test, derive(PartialEq))]
 struct Slot {
     /// When somebody has to look at it; [`NEVER`] while an attempt is under way, and once it is settled.
     due: Micros,
@@ -101,6 +103,7 @@ impl Slot {
 
 /// The queue of a route.
 #[derive(Debug)]
+#[cfg_attr(test, derive(PartialEq))]
 struct Lane {
     route: Route,
     due: BTreeSet<(Micros, Key)>,
@@ -121,8 +124,13 @@ impl Lane {
     }
 }
 
+/// Deliveries that are put in together ([`Board::put_all`]).
+#[derive(Debug, Default)]
+pub(super) struct Crowd(Vec<(Key, Slot)>);
+
 /// Deliveries by route and due time.
 #[derive(Debug)]
+#[cfg_attr(test, derive(PartialEq))]
 pub(super) struct Board {
     retry: Retry,
     opened: Timestamp,
@@ -165,10 +173,9 @@ impl Board {
     }
 
     /// Counts what was found when the store was opened.
-    pub(super) const fn restore(&mut self, messages: usize, octets: u64, damaged: usize) {
+    pub(super) const fn restore(&mut self, messages: usize, octets: u64) {
         self.messages += messages;
         self.octets += octets;
-        self.damaged += damaged;
     }
 
     pub(super) fn add_message(&mut self, octets: u64) {
@@ -186,49 +193,96 @@ impl Board {
         self.octets
     }
 
-    pub(super) fn put(&mut self, id: DeliveryId, delivery: &StoredDelivery) {
+    pub(super) fn put(&mut self, id: DeliveryId, delivery: &Entry) {
         let key = delivery_key(id);
         let claimed = self.take_out(key).is_some_and(|slot| slot.claimed);
+        let slot = self.slot(delivery, claimed);
+        self.slots.insert(key, slot);
+        self.enqueue(key, &slot);
+    }
+
+    /// Puts many at once into a board that has none. One after the other they would take ten times as long, and leave the maps
+    /// half empty.
+    pub(super) fn put_all(&mut self, crowd: Crowd) {
+        let Crowd(mut slots) = crowd;
+        slots.sort_unstable_by_key(|(key, _)| *key);
+        let mut lanes: Vec<[Vec<(Micros, Key)>; 2]> = Vec::new();
+        lanes.resize_with(self.lanes.len(), Default::default);
+        for (key, slot) in slots.iter().filter(|(_, slot)| slot.due != NEVER) {
+            if let Some([due, ends]) = lanes.get_mut(slot.lane as usize) {
+                due.push((slot.due, *key));
+                ends.push((slot.end(), *key));
+            }
+        }
+        self.slots = slots.into_iter().collect();
+        for (id, [due, ends]) in (0..).zip(lanes) {
+            self.change(id, |lane| {
+                lane.due = due.into_iter().collect();
+                lane.ends = ends.into_iter().collect();
+            });
+        }
+    }
+
+    /// Puts in one that was found when the store was opened.
+    pub(super) fn put_found(&mut self, id: DeliveryId, delivery: &Entry) {
+        self.suspect(id, delivery);
+        self.put(id, delivery);
+    }
+
+    /// Adds one that was found when the store was opened to those that [`Self::put_all`] will put in.
+    pub(super) fn announce(&mut self, crowd: &mut Crowd, id: DeliveryId, delivery: &Entry) {
+        self.suspect(id, delivery);
+        let slot = self.slot(delivery, false);
+        crowd.0.push((delivery_key(id), slot));
+    }
+
+    fn suspect(&mut self, id: DeliveryId, delivery: &Entry) {
+        if delivery.is_suspect() {
+            self.suspects.push(id);
+        }
+    }
+
+    /// The place of a delivery, which is counted with it.
+    fn slot(&mut self, delivery: &Entry, claimed: bool) -> Slot {
         let expires = self.retry.expires(delivery.accepted);
         let late = self.late(delivery, expires).map_or(NEVER, micros);
         let expires = micros(expires);
-        let (due, expires, aim) = match delivery.state {
+        let (due, expires, aim) = match delivery.standing {
             // One that could not be returned when it expired is due later.
-            State::Waiting { due, aim: Aim::Deliver } => {
+            Standing::Waiting { due, aim: Aim::Deliver } => {
                 (micros(due), micros(due).max(expires), Aim::Deliver)
             }
-            State::Waiting { due, aim: Aim::Return } => (micros(due), micros(due), Aim::Return),
-            State::Held { .. } => (expires, expires, Aim::Deliver),
-            State::Attempting { .. } | State::Delivered | State::Returned | State::Discarded => {
+            Standing::Waiting { due, aim: Aim::Return } => (micros(due), micros(due), Aim::Return),
+            Standing::Held(_) => (expires, expires, Aim::Deliver),
+            Standing::Attempting | Standing::Delivered | Standing::Returned | Standing::Discarded => {
                 (NEVER, NEVER, Aim::Deliver)
             }
         };
         let lane = self.lane_of(&delivery.route);
-        let poison = matches!(delivery.state, State::Held { by: Hold::Poison });
+        let poison = delivery.standing == Standing::Held(Hold::Poison);
         let slot = Slot { due, late, expires, lane, phase: delivery.phase(), aim, poison, claimed };
         self.phases[slot.phase as usize] += 1;
         self.poison += usize::from(poison);
-        self.slots.insert(key, slot);
         if let Some(Some(lane)) = self.lanes.get_mut(lane as usize) {
             lane.slots += 1;
         }
-        self.enqueue(key, &slot);
+        slot
     }
 
     /// When the sender of a delivery is to be told that it is late.
-    fn late(&self, delivery: &StoredDelivery, expires: Timestamp) -> Option<Timestamp> {
+    fn late(&self, delivery: &Entry, expires: Timestamp) -> Option<Timestamp> {
         let late = self.retry.late(delivery.accepted);
-        let late = match delivery.state {
-            State::Waiting { aim: Aim::Return, .. } => return None,
+        let late = match delivery.standing {
+            Standing::Waiting { aim: Aim::Return, .. } => return None,
             // It could not be returned at its end, and is due after it: being late is the least of its troubles.
-            State::Waiting { due, .. } if due > expires => return None,
+            Standing::Waiting { due, .. } if due > expires => return None,
             // The node was away, and much of what it finds it can deliver now.
-            State::Waiting { due, .. } if after(due, self.retry.longest) < self.opened => {
+            Standing::Waiting { due, .. } if after(due, self.retry.longest) < self.opened => {
                 late.max(after(self.opened, self.retry.longest))
             }
             _ => late,
         };
-        Some(late).filter(|late| delivery.warned.is_none() && *late < expires)
+        Some(late).filter(|late| !delivery.warned && *late < expires)
     }
 
     /// Has the sender of a late delivery told at `at` and not before.
@@ -243,6 +297,18 @@ impl Board {
 
     pub(super) fn remove(&mut self, id: DeliveryId) {
         self.take_out(delivery_key(id));
+    }
+
+    /// Takes a delivery that is damaged off the schedule; whether it was on it.
+    pub(super) fn set_aside(&mut self, id: DeliveryId) -> bool {
+        let known = self.take_out(delivery_key(id)).is_some();
+        self.damaged += usize::from(known);
+        known
+    }
+
+    /// Whether it knows this delivery.
+    pub(super) fn has(&self, id: DeliveryId) -> bool {
+        self.slots.contains_key(&delivery_key(id))
     }
 
     /// Forgets all deliveries of a message; returns which there were.

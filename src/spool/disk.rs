@@ -38,11 +38,11 @@ pub trait Bodies: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// What the system says.
     fn remove(&self, name: &str) -> io::Result<()>;
-    /// The names of all files.
+    /// Calls `each` with the name of each file. There may be a million, so they are not all in memory at once.
     ///
     /// # Errors
     /// What the system says.
-    fn names(&self) -> io::Result<Vec<String>>;
+    fn each_name(&self, each: &mut dyn FnMut(&str)) -> io::Result<()>;
 }
 
 /// A content file that is being written.
@@ -284,8 +284,11 @@ impl Bodies for BodyDirectory {
         }
     }
 
-    fn names(&self) -> io::Result<Vec<String>> {
-        fs::read_dir(&self.dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    fn each_name(&self, each: &mut dyn FnMut(&str)) -> io::Result<()> {
+        fs::read_dir(&self.dir)?.try_for_each(|entry| {
+            each(&entry?.file_name().to_string_lossy());
+            Ok(())
+        })
     }
 }
 

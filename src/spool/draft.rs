@@ -17,7 +17,7 @@ use super::seal::{ContentKey, Opener, Sealer, sealed_size};
 use super::seen::{Arrived, Imprint, insert_once};
 use super::store::Receiving;
 use super::stored::{Aim, Body, State, StoredDelivery, StoredMessage, StoredRecipient};
-use super::tables::{Tables, seal_delivery, seal_message, seal_record};
+use super::tables::{SealedDelivery, Tables, seal_message, seal_record};
 use super::{Arrival, Fate, Origin, Route, Spool, SpoolError};
 
 /// Content goes to its file in pieces of about this size.
@@ -325,14 +325,12 @@ impl Draft {
                 Ok::<_, SpoolError>((seal_record(vault, &record)?, record))
             })
             .transpose()?;
-        let deliveries = deliveries(self.id, accepted, &message.routes);
-        let sealed_deliveries = deliveries.into_iter().map(|(id, delivery)| {
-            Ok::<_, SpoolError>((id, seal_delivery(vault, id, &delivery)?, Box::new(delivery)))
-        });
+        let deliveries = deliveries(self.id, &stored, &message.routes);
+        let deliveries = deliveries.iter().map(|(id, delivery)| SealedDelivery::new(vault, *id, delivery));
         Ok(Staged {
             id: self.id,
             message: seal_message(vault, self.id, &stored)?,
-            deliveries: sealed_deliveries.collect::<Result<_, _>>()?,
+            deliveries: deliveries.collect::<Result<_, _>>()?,
             stored,
             record,
             inline: match body {
@@ -346,21 +344,23 @@ impl Draft {
 
 /// The deliveries of a message, one for each route.
 fn deliveries(
-    message: MessageId,
-    accepted: Timestamp,
+    id: MessageId,
+    message: &StoredMessage,
     routes: &[(Route, Vec<usize>)],
 ) -> Vec<(DeliveryId, StoredDelivery)> {
     let delivery = |(route, (to, members)): (u16, &(Route, Vec<usize>))| {
         let delivery = StoredDelivery {
             route: to.clone(),
-            accepted,
-            state: State::Waiting { due: accepted, aim: Aim::Deliver },
+            accepted: message.accepted,
+            state: State::Waiting { due: message.accepted, aim: Aim::Deliver },
             tries: 0,
             unknown: 0,
             recipients: members.iter().map(|&index| recipient(index)).collect(),
             warned: None,
+            size: message.size,
+            body: message.body,
         };
-        (DeliveryId { message, route }, delivery)
+        (DeliveryId { message: id, route }, delivery)
     };
     (0..).zip(routes).map(delivery).collect()
 }
@@ -481,7 +481,7 @@ pub(super) struct Staged {
     id: MessageId,
     stored: StoredMessage,
     message: Vec<u8>,
-    deliveries: Vec<(DeliveryId, Vec<u8>, Box<StoredDelivery>)>,
+    deliveries: Vec<SealedDelivery>,
     record: Option<(Vec<u8>, DecisionRecord)>,
     inline: Option<Vec<u8>>,
     guard: Option<BodyGuard>,
@@ -510,9 +510,9 @@ impl Staged {
         }
         tables.put_message(self.id, &self.message, self.stored.size, self.inline.as_deref())?;
         let mut deliveries = Vec::with_capacity(self.deliveries.len());
-        for (id, sealed, delivery) in self.deliveries {
-            tables.put_sealed_delivery(id, delivery, &sealed)?;
-            deliveries.push(id);
+        for sealed in self.deliveries {
+            deliveries.push(sealed.id);
+            tables.put_sealed_delivery(sealed)?;
         }
         if let Some((sealed, record)) = &self.record {
             tables.put_sealed_record(record, sealed)?;

@@ -158,9 +158,8 @@ pub(super) async fn overdue(claim: Claim) -> Result<Overdue, SpoolError> {
             Ok((stored, tables.message(delivery.message)?))
         })
         .await;
-    if let Err(error @ SpoolError::Damaged(_)) = &read {
-        tracing::error!(%delivery, %error, "left alone");
-        spool.set_aside(delivery);
+    if let Err(error) = &read {
+        spool.set_aside_if_damaged(delivery, error);
     }
     let (stored, message) = read?;
     Ok(Overdue {

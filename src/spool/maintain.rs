@@ -17,10 +17,12 @@ use tokio::io::AsyncReadExt;
 use crate::model::MessageId;
 
 use super::disk::{CONTENT_DIR, DATABASE, make_directory, open_private, sync_directory};
+use super::entry::Entry;
 use super::seen::{SEEN, SEEN_AT};
 use super::stored::Body;
 use super::tables::{
-    CONTENT, DELIVERIES, KEYS, KEYS_COPY, MESSAGES, META, RECORDS, RECORDS_OF, Snapshot, message_of,
+    CONTENT, DELIVERIES, EVERYTHING, KEYS, KEYS_COPY, MESSAGES, META, RECORDS, RECORDS_OF, SCHEDULE,
+    Snapshot, message_of,
 };
 use super::{Spool, SpoolError};
 
@@ -110,11 +112,7 @@ fn scrub_values(tables: &Snapshot) -> Result<(Scrubbed, Vec<MessageId>), SpoolEr
         Ok(_) => messages.push(id),
         Err(error) => damaged.push(what(error)),
     })?;
-    tables.each_delivery(|_, delivery| {
-        scrubbed.deliveries += 1;
-        damaged.extend(delivery.err().map(what));
-        ControlFlow::Continue(())
-    })?;
+    scrub_deliveries(tables, &mut scrubbed, &mut damaged)?;
     tables.each_record(|record| {
         scrubbed.records += 1;
         damaged.extend(record.err().map(what));
@@ -122,6 +120,40 @@ fn scrub_values(tables: &Snapshot) -> Result<(Scrubbed, Vec<MessageId>), SpoolEr
     scrubbed.messages = messages.len() as u64;
     scrubbed.damaged = damaged;
     Ok((scrubbed, messages))
+}
+
+/// Reads all deliveries, and looks whether the schedule says the same of each, and nothing of others.
+fn scrub_deliveries(
+    tables: &Snapshot,
+    scrubbed: &mut Scrubbed,
+    damaged: &mut Vec<String>,
+) -> Result<(), SpoolError> {
+    let mut failed = None;
+    tables.each_delivery(|id, delivery| {
+        scrubbed.deliveries += 1;
+        let row = match tables.entry(id) {
+            Ok(row) => row,
+            Err(error) => {
+                failed = Some(error);
+                return ControlFlow::Break(());
+            }
+        };
+        match delivery {
+            Err(error) => damaged.push(what(error)),
+            Ok(delivery) if row.as_ref() == Some(&Entry::of(&delivery)) => {}
+            Ok(_) => damaged.push(format!("the schedule's row of delivery {id}")),
+        }
+        ControlFlow::Continue(())
+    })?;
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let mut rows = 0;
+    tables.each_entry_of(&EVERYTHING, |_, _| rows += 1)?;
+    if rows > scrubbed.deliveries {
+        damaged.push(format!("the schedule: {rows} rows for {} deliveries", scrubbed.deliveries));
+    }
+    Ok(())
 }
 
 fn what(error: SpoolError) -> String {
@@ -227,6 +259,7 @@ fn copy_tables(
     copy(from, to, SEEN_AT, |_| true)?;
     copy(from, to, CONTENT, |key| keep(MessageId::from_bytes(**key)))?;
     copy(from, to, DELIVERIES, |key| keep(message_of(key)))?;
+    copy(from, to, SCHEDULE, |key| keep(message_of(key)))?;
     copy(from, to, MESSAGES, |key| keep(MessageId::from_bytes(**key)))
 }
 

@@ -38,8 +38,10 @@ mod committer;
 mod content;
 pub mod disk;
 mod draft;
+mod entry;
 mod error;
 mod late;
+mod layout;
 mod maintain;
 mod operate;
 mod recover;
@@ -86,6 +88,7 @@ use disk::Lock;
 use seal::{Absent, Opener};
 use store::Store;
 use tables::{Snapshot, Tables};
+use upgrade::from_1;
 
 /// How many old decision records one change removes.
 const PRUNE_AT_ONCE: usize = 1000;
@@ -122,7 +125,7 @@ impl Settings {
     #[must_use]
     pub fn lacks_key(&self) -> bool {
         let KeySource::File(key) = &self.key else { return false };
-        !key.exists() && self.dir.join(disk::DATABASE).exists() && !upgrade::is_due(&self.dir)
+        !key.exists() && self.dir.join(disk::DATABASE).exists() && !from_1::is_due(&self.dir)
     }
 
     /// The defaults, in `dir`.
@@ -182,9 +185,9 @@ impl Spool {
     /// [`SpoolError::Locked`], [`SpoolError::Open`], [`SpoolError::Format`], [`SpoolError::Key`].
     pub fn open(settings: Settings, world: World) -> Result<Self, SpoolError> {
         let lock = Lock::take(&settings.dir)?;
-        let sealed = lock.has_database() && !upgrade::is_due(&settings.dir);
+        let sealed = lock.has_database() && !from_1::is_due(&settings.dir);
         let keys = settings.key.load(if sealed { Absent::Refuse } else { Absent::Make })?;
-        upgrade::upgrade(&settings.dir, &keys)?;
+        from_1::upgrade(&settings.dir, &keys)?;
         let disk = Disk::open(lock, settings.reserve_octets)?;
         Self::open_on(disk, &keys, settings, world)
     }
@@ -456,11 +459,15 @@ impl Spool {
         self.inner.store.forget_damage(message);
     }
 
-    /// Takes a delivery whose record is damaged off the schedule.
-    fn set_aside(&self, delivery: DeliveryId) {
-        let mut board = self.inner.store.board();
-        board.remove(delivery);
-        board.damaged += 1;
+    /// Takes a delivery off the schedule whose record, or whose message's, is damaged or gone: it can be neither tried nor
+    /// returned, and would be due for ever.
+    fn set_aside_if_damaged(&self, delivery: DeliveryId, error: &SpoolError) {
+        let damage =
+            matches!(error, SpoolError::Damaged(_) | SpoolError::NoDelivery(_) | SpoolError::NoMessage(_));
+        // One that was settled in the meantime is on no schedule.
+        if damage && self.inner.store.board().set_aside(delivery) {
+            tracing::error!(%delivery, %error, "damaged on disk: left alone");
+        }
     }
 
     /// Has the committing thread remove a content file, after what has queued.

@@ -1,7 +1,7 @@
 //! What stands in the database: versioned, sealed values.
 //!
 //! A value is one octet of version and JSON, sealed (`seal`), which is its checksum too. JSON costs some space, but the
-//! shapes of `model` may grow fields without a new version.
+//! shapes of `model` may grow fields without a new version. (What a start reads is shorter: `entry`.)
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -15,8 +15,8 @@ use super::SpoolError;
 use super::seal::{ContentKey, Place, Vault};
 
 /// The format of the whole store: which tables there are and how keys look. A store with another number is refused.
-pub(super) const FORMAT: u32 = 2;
-/// The version of every value of this format. Version 1 was JSON in clear with a checksum (`upgrade`).
+pub(super) const FORMAT: u32 = 3;
+/// The version of every value. Version 1 was JSON in clear with a checksum (`upgrade`).
 const VERSION: u8 = 2;
 
 /// Encodes a value for its place in the database.
@@ -25,14 +25,20 @@ pub(super) fn encode<T: Serialize>(
     place: Place<'_>,
     value: &T,
 ) -> Result<Vec<u8>, SpoolError> {
-    seal_json(vault, place, &serde_json::to_vec(value).map_err(SpoolError::broken)?)
+    seal_octets(vault, place, &serde_json::to_vec(value).map_err(SpoolError::broken)?)
 }
 
-/// Seals what is JSON already.
-pub(super) fn seal_json(vault: &Vault, place: Place<'_>, json: &[u8]) -> Result<Vec<u8>, SpoolError> {
+/// Seals what is encoded already.
+pub(super) fn seal_octets(vault: &Vault, place: Place<'_>, encoded: &[u8]) -> Result<Vec<u8>, SpoolError> {
     let mut octets = vec![VERSION];
-    octets.extend(vault.seal(place, json)?);
+    octets.extend(vault.seal(place, encoded)?);
     Ok(octets)
+}
+
+/// The inverse of [`seal_octets`]; `None` if that is not what stands there.
+pub(super) fn open_octets(vault: &Vault, place: Place<'_>, octets: &[u8]) -> Option<Vec<u8>> {
+    let (version, sealed) = octets.split_first()?;
+    if *version == VERSION { vault.open(place, sealed) } else { None }
 }
 
 /// Decodes a value, or says that `what` is damaged.
@@ -42,13 +48,9 @@ pub(super) fn decode<T: DeserializeOwned>(
     octets: &[u8],
     what: impl std::fmt::Display,
 ) -> Result<T, SpoolError> {
-    let damaged = || SpoolError::Damaged(what.to_string());
-    let (version, sealed) = octets.split_first().ok_or_else(damaged)?;
-    if *version != VERSION {
-        return Err(damaged());
-    }
-    let json = vault.open(place, sealed).ok_or_else(damaged)?;
-    serde_json::from_slice(&json).map_err(|_| damaged())
+    let json = open_octets(vault, place, octets);
+    json.and_then(|json| serde_json::from_slice(&json).ok())
+        .ok_or_else(|| SpoolError::Damaged(what.to_string()))
 }
 
 /// How a message came to be ours.
@@ -219,6 +221,9 @@ pub(super) struct StoredDelivery {
     /// When the sender was told that it is late, or nobody was found who wants to know (SPOOL-015).
     #[serde(default)]
     pub warned: Option<Timestamp>,
+    /// Octets of the content of its message, and where that is: known here too, so that a start need not read messages.
+    pub size: u64,
+    pub body: Body,
 }
 
 impl StoredDelivery {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use redb::{
-    Database, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
+    ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
     WriteTransaction,
 };
 
@@ -11,10 +11,12 @@ use crate::model::{AttemptId, DecisionRecord, DeliveryId, MessageId, Outcome, Re
 
 use super::SpoolError;
 use super::board::Effect;
-use super::seal::{MasterKeys, Opened, Place, SealedKey, Vault};
+use super::entry::Entry;
+use super::seal::{Place, Vault};
 use super::seen::SeenTables;
 use super::stored::{
-    Body, FORMAT, StoredDelivery, StoredMessage, decode, delivery_key, delivery_of_key, encode,
+    Body, StoredDelivery, StoredMessage, decode, delivery_key, delivery_of_key, encode, open_octets,
+    seal_octets,
 };
 
 type Key16 = &'static [u8; 16];
@@ -30,94 +32,27 @@ pub(super) const MESSAGES: TableDefinition<Key16, Octets> = TableDefinition::new
 pub(super) const CONTENT: TableDefinition<Key16, Octets> = TableDefinition::new("content");
 /// Delivery → [`StoredDelivery`].
 pub(super) const DELIVERIES: TableDefinition<Key18, Octets> = TableDefinition::new("deliveries");
+/// Delivery → [`Entry`]: what the board has to know of it.
+pub(super) const SCHEDULE: TableDefinition<Key18, Octets> = TableDefinition::new("schedule");
 /// Attempt → [`DecisionRecord`]. Stays after the message is settled.
 pub(super) const RECORDS: TableDefinition<Key16, Octets> = TableDefinition::new("records");
 /// Message and attempt: the records of a message.
 pub(super) const RECORDS_OF: TableDefinition<Key32, ()> = TableDefinition::new("records_of");
-
-const FORMAT_KEY: &str = "format";
 
 /// The spool's own keys, sealed, by epoch. Without them nothing can be read, so they stand there twice, on pages of
 /// their own.
 pub(super) const KEYS: TableDefinition<u32, Octets> = TableDefinition::new("keys");
 pub(super) const KEYS_COPY: TableDefinition<u32, Octets> = TableDefinition::new("keys_copy");
 
-/// Lays out an empty store, or checks the format of one that is there; opens its keys either way.
-pub(super) fn prepare(database: &Database, master: &MasterKeys) -> Result<Vault, SpoolError> {
-    let transaction = database.begin_write()?;
-    let found = format(&transaction.open_table(META)?)?;
-    let opened = match found {
-        Some(FORMAT) => unlock(&transaction, master)?,
-        Some(found) => return Err(SpoolError::Format { found: found.to_string(), known: FORMAT }),
-        None => {
-            transaction.open_table(META)?.insert(FORMAT_KEY, FORMAT.to_be_bytes().as_slice())?;
-            Vault::make(master)?
-        }
-    };
-    if let Some(keys) = &opened.store {
-        put_keys(&transaction, KEYS, keys)?;
-        put_keys(&transaction, KEYS_COPY, keys)?;
-    }
-    drop(Tables::open(&transaction, &opened.vault)?);
-    transaction.commit()?;
-    Ok(opened.vault)
-}
-
-/// The format of a store that is there.
-pub(super) fn format_of(transaction: &ReadTransaction) -> Result<Option<u32>, SpoolError> {
-    format(&transaction.open_table(META)?)
-}
-
-/// The format of a store; `None` if it is empty.
-fn format(meta: &impl ReadableTable<&'static str, Octets>) -> Result<Option<u32>, SpoolError> {
-    let Some(value) = meta.get(FORMAT_KEY)? else { return Ok(None) };
-    let octets = <[u8; 4]>::try_from(value.value())
-        .map_err(|_| SpoolError::Format { found: "unreadable".to_owned(), known: FORMAT })?;
-    Ok(Some(u32::from_be_bytes(octets)))
-}
-
-fn unlock(transaction: &WriteTransaction, master: &MasterKeys) -> Result<Opened, SpoolError> {
-    match Vault::unlock(&keys(transaction, KEYS)?, master) {
-        Err(SpoolError::Damaged(what)) => {
-            tracing::error!("{what} is damaged on disk; trying its copy");
-            let copy = keys(transaction, KEYS_COPY)?;
-            let opened = Vault::unlock(&copy, master)?;
-            Ok(Opened { store: Some(opened.store.unwrap_or(copy)), ..opened })
-        }
-        other => other,
-    }
-}
-
-fn keys(
-    transaction: &WriteTransaction,
-    table: TableDefinition<u32, Octets>,
-) -> Result<Vec<SealedKey>, SpoolError> {
-    let table = transaction.open_table(table)?;
-    let mut found = Vec::new();
-    for entry in table.iter()? {
-        let (epoch, octets) = entry?;
-        found.push(SealedKey { epoch: epoch.value(), octets: octets.value().to_vec() });
-    }
-    Ok(found)
-}
-
-fn put_keys(
-    transaction: &WriteTransaction,
-    table: TableDefinition<u32, Octets>,
-    keys: &[SealedKey],
-) -> Result<(), SpoolError> {
-    let mut table = transaction.open_table(table)?;
-    for key in keys {
-        table.insert(key.epoch, key.octets.as_slice())?;
-    }
-    Ok(())
-}
+/// A row of [`SCHEDULE`] that does not open, for a delivery that does not open either.
+pub(super) const NO_ROW: &[u8] = &[];
 
 /// All tables of one write transaction, and what has to follow once it is on disk.
 pub(super) struct Tables<'txn> {
     messages: Table<'txn, Key16, Octets>,
     content: Table<'txn, Key16, Octets>,
     deliveries: Table<'txn, Key18, Octets>,
+    schedule: Table<'txn, Key18, Octets>,
     records: Table<'txn, Key16, Octets>,
     records_of: Table<'txn, Key32, ()>,
     pub(super) vault: &'txn Vault,
@@ -132,6 +67,7 @@ impl<'txn> Tables<'txn> {
             messages: transaction.open_table(MESSAGES)?,
             content: transaction.open_table(CONTENT)?,
             deliveries: transaction.open_table(DELIVERIES)?,
+            schedule: transaction.open_table(SCHEDULE)?,
             records: transaction.open_table(RECORDS)?,
             records_of: transaction.open_table(RECORDS_OF)?,
             seen: SeenTables::open(transaction)?,
@@ -180,19 +116,31 @@ impl<'txn> Tables<'txn> {
         id: DeliveryId,
         delivery: &StoredDelivery,
     ) -> Result<(), SpoolError> {
-        let sealed = seal_delivery(self.vault, id, delivery)?;
-        self.put_sealed_delivery(id, Box::new(delivery.clone()), &sealed)
+        self.put_sealed_delivery(SealedDelivery::new(self.vault, id, delivery)?)
     }
 
-    /// The same, for one that [`seal_delivery`] has sealed.
-    pub(super) fn put_sealed_delivery(
-        &mut self,
-        id: DeliveryId,
-        delivery: Box<StoredDelivery>,
-        sealed: &[u8],
-    ) -> Result<(), SpoolError> {
-        self.deliveries.insert(&delivery_key(id), sealed)?;
-        self.effects.push(Effect::Delivery(id, delivery));
+    /// The same, for one that is sealed already.
+    pub(super) fn put_sealed_delivery(&mut self, sealed: SealedDelivery) -> Result<(), SpoolError> {
+        let SealedDelivery { id, delivery, row, entry } = sealed;
+        let key = delivery_key(id);
+        self.deliveries.insert(&key, delivery.as_slice())?;
+        self.schedule.insert(&key, row.as_slice())?;
+        self.effects.push(Effect::Delivery(id, entry));
+        Ok(())
+    }
+
+    /// Makes the row of a delivery again. One that does not open has a row that does not open either.
+    pub(super) fn mend_row(&mut self, id: DeliveryId) -> Result<(), SpoolError> {
+        let row = match self.delivery(id) {
+            Ok(delivery) => seal_entry(self.vault, id, &Entry::of(&delivery))?,
+            Err(SpoolError::NoDelivery(_)) => {
+                self.schedule.remove(&delivery_key(id))?;
+                return Ok(());
+            }
+            Err(SpoolError::Damaged(_)) => NO_ROW.to_vec(),
+            Err(error) => return Err(error),
+        };
+        self.schedule.insert(&delivery_key(id), row.as_slice())?;
         Ok(())
     }
 
@@ -225,6 +173,7 @@ impl<'txn> Tables<'txn> {
         for route in 0..message.routes {
             let delivery = DeliveryId { message: id, route };
             self.deliveries.remove(&delivery_key(delivery))?;
+            self.schedule.remove(&delivery_key(delivery))?;
             self.effects.push(Effect::Gone(delivery));
         }
         self.effects.push(Effect::Removed { octets: message.size });
@@ -279,14 +228,16 @@ impl<'txn> Tables<'txn> {
 
 /// Identifiers of messages, as numbers, from one to another.
 pub(super) type Slice = std::ops::RangeInclusive<u128>;
-/// Messages from which on it is worth while to read in slices. Few in tests, so that all of them read so.
+/// All of them.
+pub(super) const EVERYTHING: Slice = 0..=u128::MAX;
+/// Deliveries from which on it is worth while to read in slices. Few in tests, so that all of them read so.
 const SLICED: u64 = if cfg!(test) { 4 } else { 4_096 };
 
 /// Cuts all numbers into `count` slices that divide what lies between `first` and `last` evenly; one if there is not enough.
 fn cut(first: u128, last: u128, count: u128) -> Vec<Slice> {
     let step = last.saturating_sub(first) / count.max(1);
     if step == 0 {
-        return vec![0..=u128::MAX];
+        return vec![EVERYTHING];
     }
     let starts: Vec<_> = (1..count).map(|number| first + number * step).collect();
     let ends = starts.iter().map(|start| start - 1).chain([u128::MAX]);
@@ -298,6 +249,7 @@ pub(super) struct Snapshot {
     messages: ReadOnlyTable<Key16, Octets>,
     content: ReadOnlyTable<Key16, Octets>,
     deliveries: ReadOnlyTable<Key18, Octets>,
+    schedule: ReadOnlyTable<Key18, Octets>,
     records: ReadOnlyTable<Key16, Octets>,
     records_of: ReadOnlyTable<Key32, ()>,
     vault: Arc<Vault>,
@@ -310,6 +262,7 @@ impl Snapshot {
             messages: transaction.open_table(MESSAGES)?,
             content: transaction.open_table(CONTENT)?,
             deliveries: transaction.open_table(DELIVERIES)?,
+            schedule: transaction.open_table(SCHEDULE)?,
             records: transaction.open_table(RECORDS)?,
             records_of: transaction.open_table(RECORDS_OF)?,
         })
@@ -337,29 +290,50 @@ impl Snapshot {
     /// All there can be of messages, in about so many slices with about as many in each, if they came at a steady rate. A
     /// small spool is one slice.
     pub(super) fn slices(&self, count: u128) -> Result<Vec<Slice>, SpoolError> {
-        let (first, last) = (self.messages.first()?, self.messages.last()?);
-        let (Some((first, _)), Some((last, _))) = (first, last) else { return Ok(vec![0..=u128::MAX]) };
-        let [first, last] = [first, last].map(|key| u128::from_be_bytes(*key.value()));
-        let count = if self.messages.len()? < SLICED { 1 } else { count };
+        let (first, last) = (self.schedule.first()?, self.schedule.last()?);
+        let (Some((first, _)), Some((last, _))) = (first, last) else { return Ok(vec![EVERYTHING]) };
+        let [first, last] = [first, last].map(|key| u128::from_be_bytes(message_of(key.value()).to_bytes()));
+        let count = if self.schedule.len()? < SLICED { 1 } else { count };
         Ok(cut(first, last, count))
+    }
+
+    /// How many messages, and how many deliveries, there are by the tables' own count.
+    pub(super) fn lengths(&self) -> Result<(u64, u64), SpoolError> {
+        Ok((self.messages.len()?, self.deliveries.len()?))
+    }
+
+    pub(super) fn has_message(&self, id: MessageId) -> Result<bool, SpoolError> {
+        Ok(self.messages.get(&id.to_bytes())?.is_some())
+    }
+
+    /// What the schedule says of a delivery, if anything.
+    pub(super) fn entry(&self, id: DeliveryId) -> Result<Option<Entry>, SpoolError> {
+        let row = self.schedule.get(&delivery_key(id))?;
+        Ok(row.and_then(|row| open_entry(&self.vault, id, row.value())))
+    }
+
+    /// Calls `each` for every row of the schedule of the messages of a slice, oldest message first; with `None` for one that
+    /// does not open.
+    pub(super) fn each_entry_of(
+        &self,
+        slice: &Slice,
+        mut each: impl FnMut(DeliveryId, Option<Entry>),
+    ) -> Result<(), SpoolError> {
+        let (start, end) = delivery_keys(slice);
+        for row in self.schedule.range::<&[u8; 18]>(&start..=&end)? {
+            let (key, value) = row?;
+            let id = delivery_of_key(key.value());
+            each(id, open_entry(&self.vault, id, value.value()));
+        }
+        Ok(())
     }
 
     /// Calls `each` for every message, damaged ones included, oldest first.
     pub(super) fn each_message(
         &self,
-        each: impl FnMut(MessageId, Result<StoredMessage, SpoolError>),
-    ) -> Result<(), SpoolError> {
-        self.each_message_of(&(0..=u128::MAX), each)
-    }
-
-    /// The same for those of a slice.
-    pub(super) fn each_message_of(
-        &self,
-        slice: &Slice,
         mut each: impl FnMut(MessageId, Result<StoredMessage, SpoolError>),
     ) -> Result<(), SpoolError> {
-        let [start, end] = [slice.start(), slice.end()].map(|bound| bound.to_be_bytes());
-        for entry in self.messages.range::<&[u8; 16]>(&start..=&end)? {
+        for entry in self.messages.iter()? {
             let (key, value) = entry?;
             let id = MessageId::from_bytes(*key.value());
             each(id, decode_message(&self.vault, id, value.value()));
@@ -372,7 +346,7 @@ impl Snapshot {
         &self,
         each: impl FnMut(DeliveryId, Result<StoredDelivery, SpoolError>) -> std::ops::ControlFlow<()>,
     ) -> Result<(), SpoolError> {
-        self.each_delivery_of(&(0..=u128::MAX), each)
+        self.each_delivery_of(&EVERYTHING, each)
     }
 
     /// The same for those of the messages of a slice.
@@ -381,10 +355,7 @@ impl Snapshot {
         slice: &Slice,
         mut each: impl FnMut(DeliveryId, Result<StoredDelivery, SpoolError>) -> std::ops::ControlFlow<()>,
     ) -> Result<(), SpoolError> {
-        let bound = |message: &u128, route| {
-            delivery_key(DeliveryId { message: MessageId::from_bytes(message.to_be_bytes()), route })
-        };
-        let (start, end) = (bound(slice.start(), 0), bound(slice.end(), u16::MAX));
+        let (start, end) = delivery_keys(slice);
         for entry in self.deliveries.range::<&[u8; 18]>(&start..=&end)? {
             let (key, value) = entry?;
             let id = delivery_of_key(key.value());
@@ -452,6 +423,11 @@ pub(super) const fn delivery_place(key: &[u8; 18]) -> Place<'_> {
     Place { table: "deliveries", key }
 }
 
+/// Where the row of a delivery stands in the schedule.
+pub(super) const fn entry_place(key: &[u8; 18]) -> Place<'_> {
+    Place { table: "schedule", key }
+}
+
 /// Where a decision record stands.
 pub(super) const fn record_place(key: &[u8; 16]) -> Place<'_> {
     Place { table: "records", key }
@@ -466,13 +442,40 @@ pub(super) fn seal_message(
     encode(vault, message_place(&id.to_bytes()), message)
 }
 
-/// Seals a delivery.
-pub(super) fn seal_delivery(
-    vault: &Vault,
-    id: DeliveryId,
-    delivery: &StoredDelivery,
-) -> Result<Vec<u8>, SpoolError> {
-    encode(vault, delivery_place(&delivery_key(id)), delivery)
+/// A delivery and its row in the schedule, sealed.
+pub(super) struct SealedDelivery {
+    pub(super) id: DeliveryId,
+    pub(super) delivery: Vec<u8>,
+    pub(super) row: Vec<u8>,
+    pub(super) entry: Box<Entry>,
+}
+
+impl SealedDelivery {
+    pub(super) fn new(vault: &Vault, id: DeliveryId, delivery: &StoredDelivery) -> Result<Self, SpoolError> {
+        let entry = Entry::of(delivery);
+        Ok(Self {
+            id,
+            delivery: encode(vault, delivery_place(&delivery_key(id)), delivery)?,
+            row: seal_entry(vault, id, &entry)?,
+            entry: Box::new(entry),
+        })
+    }
+}
+
+fn seal_entry(vault: &Vault, id: DeliveryId, entry: &Entry) -> Result<Vec<u8>, SpoolError> {
+    seal_octets(vault, entry_place(&delivery_key(id)), &entry.encode())
+}
+
+fn open_entry(vault: &Vault, id: DeliveryId, octets: &[u8]) -> Option<Entry> {
+    open_octets(vault, entry_place(&delivery_key(id)), octets).and_then(|row| Entry::decode(&row))
+}
+
+/// The first and the last key that a delivery of a slice can have.
+fn delivery_keys(slice: &Slice) -> ([u8; 18], [u8; 18]) {
+    let bound = |message: &u128, route| {
+        delivery_key(DeliveryId { message: MessageId::from_bytes(message.to_be_bytes()), route })
+    };
+    (bound(slice.start(), 0), bound(slice.end(), u16::MAX))
 }
 
 /// Seals a decision record.

@@ -314,7 +314,8 @@ impl PowerDisk {
         Self::on_platter(state.flushed.clone(), state.flushed_names.clone())
     }
 
-    fn on_platter(image: Vec<u8>, names: BTreeMap<String, Vec<u8>>) -> Self {
+    /// A disk with all of this on it, flushed.
+    pub(crate) fn on_platter(image: Vec<u8>, names: BTreeMap<String, Vec<u8>>) -> Self {
         let file = |content: &Vec<u8>| FileState { flushed: content.clone(), content: content.clone() };
         let files = names.iter().map(|(name, content)| (name.clone(), file(content))).collect();
         let flushed = image.clone();
@@ -445,8 +446,9 @@ impl Bodies for PowerDisk {
         Ok(())
     }
 
-    fn names(&self) -> io::Result<Vec<String>> {
-        Ok(self.file_names())
+    fn each_name(&self, each: &mut dyn FnMut(&str)) -> io::Result<()> {
+        self.file_names().iter().for_each(|name| each(name));
+        Ok(())
     }
 }
 

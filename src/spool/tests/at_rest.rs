@@ -171,6 +171,8 @@ async fn keys_are_exchanged_without_touching_content() {
 
     place.write_keys(&[NEW_KEY]);
     let spool = place.open().unwrap();
+    assert_eq!((spool.counts().waiting, spool.queued(&federation("b.nl"))), (2, 2));
+    assert_eq!(spool.scrub().await.unwrap().damaged, [""; 0]);
     assert_eq!(std::fs::read(&file).unwrap(), before);
     assert_eq!(content_of(&spool, old.message()).await.unwrap().len() as u64, old.size());
     assert_eq!(content_of(&spool, new.message()).await.unwrap(), b"Received: here\r\nnew");

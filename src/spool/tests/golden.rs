@@ -1,6 +1,6 @@
 //! What this version writes is what earlier versions of the same format wrote, and what they wrote is read.
 //!
-//! `testdata/format-2` is a store that a version of format 2 left behind in the middle of an attempt, and all that stands
+//! `testdata/format-3` is a store that a version of format 3 left behind in the middle of an attempt, and all that stands
 //! in it, opened. A field that is added is no new format; one that is missing, renamed or of another kind is, and so is a
 //! table, a key or a seal that changed. After a new number of the format, the tests make the next store beside this one
 //! when they are run with `SLUIS_BLESS=1`.
@@ -17,8 +17,8 @@ use crate::spool::seal::{SealedKey, Vault};
 use crate::spool::seen::{SEEN, SEEN_AT};
 use crate::spool::stored::FORMAT;
 use crate::spool::tables::{
-    CONTENT, DELIVERIES, KEYS, KEYS_COPY, MESSAGES, META, RECORDS, RECORDS_OF, delivery_place, message_place,
-    record_place,
+    CONTENT, DELIVERIES, KEYS, KEYS_COPY, MESSAGES, META, RECORDS, RECORDS_OF, SCHEDULE, delivery_place,
+    entry_place, message_place, record_place,
 };
 
 const KEY: &str = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
@@ -27,7 +27,11 @@ const LARGE_OCTETS: usize = 70_000;
 const NOT_COMPARED: [&str; 2] = ["content_key", "due"];
 
 fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/spool/testdata/format-2")
+    of_format(3)
+}
+
+fn of_format(number: u32) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/spool/testdata/format-{number}"))
 }
 
 fn open_at(dir: &Path, world: &World) -> Spool {
@@ -182,6 +186,16 @@ fn opened(vault: &Vault, place: crate::spool::seal::Place<'_>, octets: &[u8]) ->
     json!({"version": version, "value": serde_json::from_slice::<Value>(&json).unwrap()})
 }
 
+/// A row of the schedule: its version, and its parts.
+fn opened_row(vault: &Vault, key: &[u8; 18], octets: &[u8]) -> Value {
+    let (version, sealed) = octets.split_first().unwrap();
+    let row = vault.open(entry_place(key), sealed).unwrap();
+    json!({
+        "version": version, "state": row[0], "flags": row[1], "accepted": hex(&row[2..10]),
+        "due": hex(&row[10..18]), "size": hex(&row[18..26]), "route": hex(&row[26..]),
+    })
+}
+
 /// All that stands in a store.
 fn dump(dir: &Path) -> Value {
     let database = redb::Builder::new().open(dir.join("spool.redb")).unwrap();
@@ -214,6 +228,7 @@ fn dump(dir: &Path) -> Value {
     each!(MESSAGES, |key, octets| (hex(key), opened(&vault, message_place(key), octets)));
     each!(CONTENT, |key, octets| (hex(key), octets.len().into()));
     each!(DELIVERIES, |key, octets| (hex(key), opened(&vault, delivery_place(key), octets)));
+    each!(SCHEDULE, |key, octets| (hex(key), opened_row(&vault, key, octets)));
     each!(RECORDS, |key, octets| (hex(key), opened(&vault, record_place(key), octets)));
     each!(RECORDS_OF, |key, _unit| (hex(key), Value::Null));
     // Under a random key.
@@ -248,9 +263,9 @@ fn holds(new: &Value, old: &Value, path: &str) -> Result<(), String> {
     }
 }
 
-fn unpack(to: &Path) {
+fn unpack(from: &Path, to: &Path) {
     std::fs::create_dir_all(to.join("content")).unwrap();
-    for entry in std::fs::read_dir(golden()).unwrap() {
+    for entry in std::fs::read_dir(from).unwrap() {
         let path = entry.unwrap().path();
         let Some(name) = path.file_name().unwrap().to_str().unwrap().strip_suffix(".gz") else { continue };
         let mut octets = Vec::new();
@@ -269,10 +284,13 @@ fn expected() -> Value {
 async fn a_store_that_an_earlier_version_of_this_format_left_is_read_with_every_field() {
     write_the_golden_store().await;
     let dir = tempfile::tempdir().unwrap();
-    unpack(&dir.path().join("spool"));
+    unpack(&golden(), &dir.path().join("spool"));
     assert_eq!(dump(&dir.path().join("spool")), expected());
+    check_golden(&open_at(dir.path(), &world().0)).await;
+}
 
-    let spool = open_at(dir.path(), &world().0);
+/// The golden store of this format or the one before, after the start.
+async fn check_golden(spool: &Spool) {
     let counts = spool.counts();
     assert_eq!((counts.messages, counts.held, counts.damaged), (3, 1, 0));
     let listed = spool.list(Filter::default()).await.unwrap();
@@ -282,7 +300,7 @@ async fn a_store_that_an_earlier_version_of_this_format_left_is_read_with_every_
     assert_eq!(small, other);
     for id in [small, large, last] {
         let message = spool.message(id).await.unwrap();
-        let content = content_of(&spool, id).await.unwrap();
+        let content = content_of(spool, id).await.unwrap();
         assert_eq!((content.len() as u64, Digest::of(&content)), (message.size, message.content_digest));
     }
     assert_eq!(listed[0].recipients[0].note.as_ref().unwrap().reason, Some(Reason::RecordAbsent));
@@ -294,15 +312,102 @@ async fn a_store_that_an_earlier_version_of_this_format_left_is_read_with_every_
     assert_eq!(full, named);
     // It knows the large one when it comes again.
     let again = NewMessage { envelope: envelope("piet@b.nl", &["jan@a.nl"]), ..one_recipient() };
-    assert_eq!(receive_large(&spool, again).await, large);
+    assert_eq!(receive_large(spool, again).await, large);
+    assert_eq!(spool.scrub().await.unwrap().damaged, [""; 0]);
     spool.close().await;
+}
+
+/// The store that a version of format 2 left behind: all that was in it is in it, and what is new besides.
+/// Proves: +SPOOL-022
+#[tokio::test]
+async fn a_store_of_format_2_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    unpack(&of_format(2), &dir.path().join("spool"));
+    check_golden(&open_at(dir.path(), &world().0)).await;
+    check_golden(&open_at(dir.path(), &world().0)).await;
+    assert_eq!(dump(&dir.path().join("spool"))["meta"], json!({"format": "00000003"}));
+}
+
+/// The same on a disk that loses power.
+fn format_2() -> PowerDisk {
+    let dir = tempfile::tempdir().unwrap();
+    unpack(&of_format(2), dir.path());
+    let files = std::fs::read_dir(dir.path().join("content")).unwrap().map(Result::unwrap);
+    let files = files
+        .map(|file| (file.file_name().into_string().unwrap(), std::fs::read(file.path()).unwrap()))
+        .collect();
+    PowerDisk::on_platter(std::fs::read(dir.path().join("spool.redb")).unwrap(), files)
+}
+
+/// Proves: +SPOOL-022 -SPOOL-022
+#[tokio::test]
+async fn t36_an_upgrade_from_format_2_is_done_completely_or_not_at_all_wherever_the_power_goes() {
+    let world = world().0;
+    let whole = format_2();
+    check_golden(&open(&whole, &world)).await;
+    let (mut before, mut after) = (0, 0);
+    for point in 0.. {
+        let disk = format_2();
+        disk.cut_at(point);
+        let opened = Spool::open_on(disk.disk(), &keys(), settings(), world.clone());
+        if let Ok(spool) = opened {
+            spool.close().await;
+            break;
+        }
+        assert!(disk.is_dead(), "{point}");
+        let disk = disk.after_cut(point);
+        let formats = {
+            let database = redb::Builder::new().create_with_backend(disk.clone()).unwrap();
+            let transaction = database.begin_read().unwrap();
+            let format = layout::format_of(&transaction).unwrap();
+            let schedule = transaction.list_tables().unwrap().any(|table| table.name() == SCHEDULE.name());
+            (format, schedule)
+        };
+        match formats {
+            (Some(2), false) => before += 1,
+            (Some(FORMAT), true) => after += 1,
+            half => panic!("cut {point}: {half:?}"),
+        }
+        check_golden(&open(&disk, &world)).await;
+    }
+    assert!(before > 0 && after > 0, "both sides of the commit were cut: {before} before, {after} after");
+}
+
+/// Proves: -SPOOL-022
+#[tokio::test]
+async fn t37_what_was_damaged_in_a_store_of_format_2_stays_for_whoever_repairs_it() {
+    let dir = tempfile::tempdir().unwrap();
+    unpack(&of_format(2), dir.path());
+    let disk = format_2();
+    let (mut keys, mut all) = (Vec::new(), Vec::new());
+    tamper(&disk, |transaction| {
+        for (key, _) in transaction.open_table(DELIVERIES).unwrap().iter().unwrap().map(Result::unwrap) {
+            all.push(*key.value());
+        }
+        // A route of the first message, and the message of the last delivery.
+        let (first, last) = (all[0], all[all.len() - 1]);
+        transaction.open_table(DELIVERIES).unwrap().insert(&first, b"damaged".as_slice()).unwrap();
+        let last = <&[u8; 16]>::try_from(&last[..16]).unwrap();
+        transaction.open_table(MESSAGES).unwrap().insert(last, b"damaged".as_slice()).unwrap();
+        keys.push(first);
+    });
+    let world = world().0;
+    for _ in 0..2 {
+        let spool = open(&disk, &world);
+        let counts = spool.counts();
+        assert_eq!((counts.messages, counts.damaged), (3, 1), "the delivery; the message is not read");
+        assert_eq!((counts.waiting, counts.held, disk.file_names().len()), (1, 2, 1));
+        let damaged = spool.scrub().await.unwrap().damaged;
+        assert_eq!(damaged.len(), 2, "{damaged:?}");
+        spool.close().await;
+    }
 }
 
 /// Proves: +SPOOL-022
 #[tokio::test]
 async fn what_is_written_changes_only_with_the_number_of_the_format() {
     assert_eq!(
-        FORMAT, 2,
+        FORMAT, 3,
         "a new format: make its golden store beside this one, and test the upgrade from this one"
     );
     let dir = tempfile::tempdir().unwrap();

@@ -253,6 +253,8 @@ fn a_delivery_stored_before_there_were_notices_is_read() {
         tries: u32,
         unknown: u32,
         recipients: [(); 0],
+        size: u64,
+        body: &'static str,
     }
     let before = Before {
         route: Route::Environment,
@@ -261,6 +263,9 @@ fn a_delivery_stored_before_there_were_notices_is_read() {
         tries: 1,
         unknown: 0,
         recipients: [],
+        // These two come with the upgrade.
+        size: 1,
+        body: "inline",
     };
     let read: StoredDelivery = serde_json::from_value(serde_json::to_value(before).unwrap()).unwrap();
     assert_eq!((read.warned, read.tries), (None, 1));

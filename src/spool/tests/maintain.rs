@@ -70,6 +70,11 @@ async fn a_backup_of_a_working_spool_opens_as_one() {
     assert_eq!(spool.counts().messages, 0);
     spool.close().await;
 
+    // The schedule too; the start would make it again.
+    let database = redb::Builder::new().open(to.join("spool.redb")).unwrap();
+    let schedule = database.begin_read().unwrap().open_table(tables::SCHEDULE).unwrap();
+    assert_eq!(redb::ReadableTableMetadata::len(&schedule).unwrap(), 4);
+    drop((schedule, database));
     let copied = Settings { dir: to, ..settings };
     let copy = Spool::open(copied, world().0).unwrap();
     for (accepted, content) in &kept {

@@ -11,6 +11,7 @@ mod late;
 mod maintain;
 mod poison;
 mod queues;
+mod schedule;
 mod seen;
 
 use std::sync::Arc;
@@ -101,9 +102,34 @@ fn sealed(
     table: redb::TableDefinition<&'static [u8; 16], &'static [u8]>,
     id: MessageId,
 ) -> Vec<u8> {
+    sealed_at(spool, table, &id.to_bytes())
+}
+
+/// The same for a delivery.
+fn sealed_of(
+    spool: &Spool,
+    table: redb::TableDefinition<&'static [u8; 18], &'static [u8]>,
+    id: DeliveryId,
+) -> Vec<u8> {
+    sealed_at(spool, table, &stored::delivery_key(id))
+}
+
+fn sealed_at<const N: usize>(
+    spool: &Spool,
+    table: redb::TableDefinition<&'static [u8; N], &'static [u8]>,
+    key: &[u8; N],
+) -> Vec<u8> {
     let transaction = spool.inner.store.database().unwrap().begin_read().unwrap();
-    let value = transaction.open_table(table).unwrap().get(&id.to_bytes()).unwrap().unwrap();
+    let value = transaction.open_table(table).unwrap().get(key).unwrap().unwrap();
     value.value()[value.value().len() / 2..].to_vec()
+}
+
+/// Changes the database of a closed spool behind its back.
+fn tamper(disk: &PowerDisk, change: impl FnOnce(&redb::WriteTransaction)) {
+    let database = redb::Builder::new().create_with_backend(disk.clone()).unwrap();
+    let transaction = database.begin_write().unwrap();
+    change(&transaction);
+    transaction.commit().unwrap();
 }
 
 /// Content of `size` octets that differs for each `seed`.

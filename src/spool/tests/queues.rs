@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use super::*;
 use crate::model::DeliveryId;
-use crate::spool::board::Board;
-use crate::spool::stored::{Aim, State, StoredDelivery};
+use crate::spool::board::{Board, Crowd};
+use crate::spool::entry::{Entry, Standing};
+use crate::spool::stored::{Aim, Body};
 
 fn start() -> Timestamp {
     Timestamp::from_second(START).unwrap()
@@ -19,16 +20,16 @@ fn id(number: u64) -> DeliveryId {
     DeliveryId { message: MessageId::from_parts(number, 7), route: 0 }
 }
 
-fn waiting(route: &Route, due: Timestamp) -> StoredDelivery {
-    StoredDelivery {
+fn waiting(route: &Route, due: Timestamp) -> Entry {
+    Entry {
         route: route.clone(),
         accepted: start(),
-        state: State::Waiting { due, aim: Aim::Deliver },
-        tries: 0,
-        unknown: 0,
+        standing: Standing::Waiting { due, aim: Aim::Deliver },
         // Its sender knows that it is late: that is another reason to be due (`late`).
-        warned: Some(start()),
-        recipients: Vec::new(),
+        warned: true,
+        suspect: false,
+        size: 1,
+        body: Body::Inline,
     }
 }
 
@@ -113,10 +114,8 @@ fn t34_a_closed_route_is_not_asked_about_again_and_its_mail_still_expires() {
 fn what_is_to_be_returned_does_not_wait_for_a_slot_of_its_route() {
     let mut board = board(&[("slow.nl", 5)]);
     let route = federation("slow.nl");
-    let asked = StoredDelivery {
-        state: State::Waiting { due: at(30), aim: Aim::Return },
-        ..waiting(&route, start())
-    };
+    let asked =
+        Entry { standing: Standing::Waiting { due: at(30), aim: Aim::Return }, ..waiting(&route, start()) };
     board.put(id(900), &asked);
     let busy = |_: &Route, due: Due| match due {
         Due::Attempt => Admission::Busy,
@@ -135,10 +134,7 @@ fn when_a_peer_is_back_its_mail_is_due_and_nobody_else_s() {
         board.put(id(number), &waiting(&back, at(600)));
         board.put(id(number + 100), &waiting(&other, at(600)));
     }
-    board.put(
-        id(50),
-        &StoredDelivery { state: State::Held { by: Hold::Operator }, ..waiting(&back, start()) },
-    );
+    board.put(id(50), &Entry { standing: Standing::Held(Hold::Operator), ..waiting(&back, start()) });
     board.hasten(&back, at(10));
     assert_eq!(board.queued(&back), 11);
     let taken = board.take_due(at(10), 256, any::<()>);
@@ -152,7 +148,7 @@ fn t34_a_closed_route_keeps_nobody_from_hearing_that_mail_is_late() {
     const FOUR_HOURS: i64 = 4 * 3600;
     let route = federation("away.nl");
     let mut board = Board::new(Retry::default(), start());
-    board.put(id(1), &StoredDelivery { warned: None, ..waiting(&route, at(60)) });
+    board.put(id(1), &Entry { warned: false, ..waiting(&route, at(60)) });
     board.put(id(2), &waiting(&route, at(60)));
     let mut closed = |_: &Route, due: Due| match due {
         Due::Attempt => Admission::NotBefore(at(10 * FOUR_HOURS)),
@@ -169,7 +165,7 @@ fn t34_a_closed_route_keeps_nobody_from_hearing_that_mail_is_late() {
     let taken = board.take_due(at(FOUR_HOURS + 60), 9, &mut closed);
     assert_eq!(taken, [(id(1), route.clone(), Due::Late, ())]);
     // It was written.
-    board.put(id(1), &StoredDelivery { warned: Some(at(FOUR_HOURS + 60)), ..waiting(&route, at(60)) });
+    board.put(id(1), &Entry { warned: true, ..waiting(&route, at(60)) });
     board.unclaim(id(1));
     assert!(board.take_due(at(2 * FOUR_HOURS), 9, &mut closed).is_empty());
 }
@@ -197,6 +193,31 @@ fn a_delivery_is_small_in_memory() {
 }
 
 proptest::proptest! {
+    /// A start puts them in together.
+    #[test]
+    fn a_crowd_leads_to_the_same_board_as_one_after_the_other(
+        plan in proptest::collection::vec((0u64..5_000, 0u8..8, 0i64..200_000, proptest::prelude::any::<[bool; 2]>()), 0..200),
+    ) {
+        let [mut one_by_one, mut together] = [0, 1].map(|_| Board::new(Retry::default(), at(90_000)));
+        let mut crowd = Crowd::default();
+        let plan: HashMap<_, _> = plan.into_iter().map(|(number, state, due, flags)| (number, (state, due, flags))).collect();
+        for (number, (state, due, [warned, suspect])) in plan {
+            let route = federation(["a.nl", "b.nl", "c.nl"][usize::try_from(number % 3).unwrap()]);
+            let standing = match state {
+                0 => Standing::Held(Hold::Poison),
+                1 => Standing::Attempting,
+                2 => Standing::Delivered,
+                3 => Standing::Waiting { due: at(due), aim: Aim::Return },
+                _ => Standing::Waiting { due: at(due), aim: Aim::Deliver },
+            };
+            let entry = Entry { standing, warned, suspect, ..waiting(&route, start()) };
+            one_by_one.put_found(id(number), &entry);
+            together.announce(&mut crowd, id(number), &entry);
+        }
+        together.put_all(crowd);
+        proptest::prop_assert_eq!(one_by_one, together);
+    }
+
     /// Whatever happens in whatever order: nothing due is forgotten, and nothing is given twice.
     #[test]
     fn every_delivery_comes_out_once(

@@ -22,7 +22,7 @@ use crate::topology::{IdentityRule, Level, Placed, Plan};
 pub const SUBMISSION_PORT: u16 = 5_870;
 /// Port of `/health` and `/metrics` there.
 pub(super) const ADMIN_PORT: u16 = 8_090;
-/// How long a node may take to start, or a record to appear, on a busy machine.
+/// How long a node may take to start ([`NodeProcess::set_patience`]), or a record to appear, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a node may take to stop when asked to. Afterwards it is killed.
 const TO_STOP: Duration = Duration::from_secs(10);
@@ -41,6 +41,7 @@ pub struct NodeProcess {
     ready: Vec<SocketAddr>,
     submission: SocketAddr,
     variables: Vec<(String, String)>,
+    patience: Duration,
     child: Child,
 }
 
@@ -76,6 +77,7 @@ impl NodeProcess {
             ready,
             submission,
             variables: Vec::new(),
+            patience: PATIENCE,
             child,
         })
     }
@@ -110,9 +112,14 @@ impl NodeProcess {
         self.variables.push((name.to_owned(), value.to_owned()));
     }
 
+    /// How long it may take to start from now on, before it counts as not starting. A minute, if nothing else is said.
+    pub const fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
     /// Waits until all its listeners accept connections.
     pub(super) async fn wait_ready(&mut self) -> Result<(), NetError> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience;
         for address in self.ready.clone() {
             let mut looks = looks(LOOK_FOR_START);
             loop {
@@ -124,7 +131,8 @@ impl NodeProcess {
                     return Err(self.failed(format!("it ended with {status}")));
                 }
                 if Instant::now() > deadline {
-                    return Err(self.failed(format!("{address} does not answer")));
+                    let patience = self.patience.as_secs();
+                    return Err(self.failed(format!("{address} does not answer after {patience} s")));
                 }
             }
         }

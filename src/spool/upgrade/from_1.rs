@@ -1,8 +1,8 @@
-//! From format 1, in which everything stood in clear, to this one.
+//! From format 1, in which everything stood in clear, to format 2.
 //!
 //! The new store is made beside the old one and takes its place in one step, so a stop at any point leaves one of the
 //! two, whole: until the rename the old one counts, afterwards the new one, and what is left over is removed at the next
-//! start. The old content directory `bodies/` is the sign that there is something to do; this format keeps content in
+//! start. The old content directory `bodies/` is the sign that there is something to do; later formats keep content in
 //! `content/`.
 
 use std::fs::{self, File};
@@ -13,15 +13,16 @@ use redb::{Builder, Database, ReadTransaction, ReadableDatabase, ReadableTable, 
 
 use crate::model::{Digest, MessageId};
 
-use super::SpoolError;
-use super::disk::{CONTENT_DIR, DATABASE, make_directory, open_private, sync_directory};
-use super::draft::seal;
-use super::seal::{ContentKey, MasterKeys, Place, Sealer, Vault};
-use super::stored::{Body, StoredMessage, encode, seal_json};
-use super::tables::{
-    CONTENT, DELIVERIES, MESSAGES, RECORDS, RECORDS_OF, delivery_place, format_of, message_place, prepare,
-    record_place,
+use super::super::SpoolError;
+use super::super::disk::{CONTENT_DIR, DATABASE, make_directory, open_private, sync_directory};
+use super::super::draft::seal;
+use super::super::layout::{begin_earlier, format_of};
+use super::super::seal::{ContentKey, MasterKeys, Place, Sealer, Vault};
+use super::super::stored::{Body, StoredMessage, encode, seal_octets};
+use super::super::tables::{
+    CONTENT, DELIVERIES, MESSAGES, RECORDS, RECORDS_OF, delivery_place, message_place, record_place,
 };
+use super::from_2;
 
 /// Where format 1 keeps large contents.
 const OLD_CONTENT_DIR: &str = "bodies";
@@ -33,15 +34,15 @@ const OLD_VERSION: u8 = 1;
 const PIECE_OCTETS: usize = 256 << 10;
 
 /// Whether [`upgrade`] has something to do in `dir`.
-pub(super) fn is_due(dir: &Path) -> bool {
+pub(in crate::spool) fn is_due(dir: &Path) -> bool {
     dir.join(OLD_CONTENT_DIR).is_dir()
 }
 
-/// Brings the store in `dir` up to date, if it is of format 1.
+/// Brings the store in `dir` to format 2, if it is of format 1.
 ///
 /// # Errors
 /// [`SpoolError::Open`] with what stood in the way; the old store is as it was.
-pub(super) fn upgrade(dir: &Path, keys: &MasterKeys) -> Result<(), SpoolError> {
+pub(in crate::spool) fn upgrade(dir: &Path, keys: &MasterKeys) -> Result<(), SpoolError> {
     if !is_due(dir) {
         return Ok(());
     }
@@ -86,8 +87,8 @@ impl Work<'_> {
         let old = Builder::new().open(path).map_err(|error| self.failed(error))?;
         drop(self.io(open_private(&unfinished))?);
         let new = Database::create(&unfinished).map_err(|error| self.failed(error))?;
-        let vault = prepare(&new, keys)?;
         let (from, to) = (old.begin_read()?, new.begin_write()?);
+        let vault = begin_earlier(&to, keys, from_2::FORMAT)?;
         self.copy_messages(&from, &to, &vault)?;
         copy_values(&from, &to, &vault)?;
         to.commit()?;
@@ -115,7 +116,7 @@ impl Work<'_> {
             let content_key = ContentKey::make()?;
             let Some(message) = read_message(value.value(), &content_key) else {
                 // Left alone, as before: nobody can read it, and it stays for whoever repairs it.
-                new_messages.insert(&key, seal_json(vault, place, value.value())?.as_slice())?;
+                new_messages.insert(&key, seal_octets(vault, place, value.value())?.as_slice())?;
                 continue;
             };
             match message.body {
@@ -174,7 +175,8 @@ fn read_json(octets: &[u8]) -> Option<&[u8]> {
 /// Deliveries and decision records, which changed in nothing but being sealed.
 fn copy_values(from: &ReadTransaction, to: &WriteTransaction, vault: &Vault) -> Result<(), SpoolError> {
     // A damaged value stays one: sealed as it is, it opens and is no JSON.
-    let seal = |place: Place<'_>, octets: &[u8]| seal_json(vault, place, read_json(octets).unwrap_or(octets));
+    let seal =
+        |place: Place<'_>, octets: &[u8]| seal_octets(vault, place, read_json(octets).unwrap_or(octets));
     let (deliveries, mut new) = (from.open_table(DELIVERIES)?, to.open_table(DELIVERIES)?);
     for entry in deliveries.iter()? {
         let (key, value) = entry?;
