@@ -76,6 +76,16 @@ path = "mail"
 dns_try_seconds = 1
 dns_question_seconds = 2
 stop_seconds = 1
+
+[submission]
+# None of what others would look for is published here.
+own_domain = "warn"
+listen = ["127.0.0.1:0"]
+temporary = "queue"
+[[submission.client]]
+name = "platform"
+addresses = ["127.0.0.0/8"]
+domains = ["a.example"]
 "#;
 
 fn code(output: &Output) -> i32 {
