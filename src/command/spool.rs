@@ -204,6 +204,9 @@ fn smime_text(smime: &SmimeFacts) -> String {
         ("serial ", &smime.serial),
     ];
     parts.extend(with.iter().filter_map(|(name, value)| Some(format!("{name}{}", value.as_ref()?))));
+    if let Some(at) = smime.signed_at {
+        parts.push(format!("signed at {at}"));
+    }
     if smime.cades {
         parts.push("CAdES".to_owned());
     }

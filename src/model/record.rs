@@ -314,6 +314,9 @@ pub struct SmimeFacts {
     pub digest: Option<String>,
     /// Signature algorithm (`ecdsa with sha-256`).
     pub signature: Option<String>,
+    /// When it was made, by the signer's own word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed_at: Option<Timestamp>,
     /// Whether the signature binds its certificate as CAdES asks for (signing-certificate-v2), and rightly.
     pub cades: bool,
 }

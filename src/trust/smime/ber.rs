@@ -4,6 +4,8 @@
 //! 8.1.3.6 and 8.7.3). [`to_der`] writes lengths in their shortest definite form and joins such strings; order and everything
 //! else stays as it came. What is DER already comes out unchanged.
 
+use jiff::Timestamp;
+
 /// Deepest nesting that is read. A signature with its certificates needs about 15.
 const DEPTH_MAX: usize = 32;
 /// Elements that are read at most. Sixteen large certificates have some thousands.
@@ -157,6 +159,30 @@ pub(super) fn element(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(content.len() + 6);
     push(&mut out, tag, content);
     out
+}
+
+/// `Time`: two digits for the year from 1950 to 2049 (RFC 5652 section 11.3).
+pub(super) fn time(at: Timestamp) -> Vec<u8> {
+    let full = at.strftime("%Y%m%d%H%M%SZ").to_string();
+    match full.get(..4).and_then(|year| year.parse::<u32>().ok()) {
+        Some(1950..=2049) => element(UTC_TIME, &full.as_bytes()[2..]),
+        _ => element(GENERALIZED_TIME, full.as_bytes()),
+    }
+}
+
+/// The time of such an element: in seconds and in UTC, as that section asks for. Anything else is none.
+pub(super) fn read_time(value: Tlv<'_>) -> Option<Timestamp> {
+    let text = std::str::from_utf8(value.content).ok()?;
+    let full = match (value.tag, text.len()) {
+        (UTC_TIME, 13) if text < "50" => format!("20{text}"),
+        (UTC_TIME, 13) => format!("19{text}"),
+        (GENERALIZED_TIME, 15) => text.to_owned(),
+        _ => return None,
+    };
+    let digits =
+        full.strip_suffix('Z').filter(|digits| digits.bytes().all(|octet| octet.is_ascii_digit()))?;
+    let civil = jiff::civil::DateTime::strptime("%Y%m%d%H%M%S", digits).ok()?;
+    civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
 }
 
 /// An element whose content is these, one after the other.

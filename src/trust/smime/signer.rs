@@ -124,6 +124,7 @@ impl SmimeSigner {
             certificate: Some(certificate.fingerprint().to_string()),
             digest: Some(scheme.hash().as_str().to_owned()),
             signature: Some(format!("{} with {}", scheme.as_str(), scheme.hash().as_str())),
+            signed_at: None,
             cades: true,
         };
         let inner = Inner {
@@ -225,7 +226,7 @@ impl SmimeSigner {
         let mut all = [
             attribute(oid::CONTENT_TYPE, &element(ber::OID, oid::DATA)),
             attribute(oid::MESSAGE_DIGEST, &element(ber::OCTET_STRING, digest)),
-            attribute(oid::SIGNING_TIME, &time(at)),
+            attribute(oid::SIGNING_TIME, &ber::time(at)),
             attribute(oid::SIGNING_CERTIFICATE_V2, &self.signing_certificate()),
         ];
         all.sort_unstable();
@@ -244,15 +245,6 @@ impl SmimeSigner {
             ],
         );
         element(ber::SEQUENCE, &element(ber::SEQUENCE, &entry))
-    }
-}
-
-/// `Time`: two digits for the year until 2049 (RFC 5652 section 11.3).
-fn time(at: Timestamp) -> Vec<u8> {
-    let full = at.strftime("%Y%m%d%H%M%SZ").to_string();
-    match full.get(..4).and_then(|year| year.parse::<u32>().ok()) {
-        Some(1950..=2049) => element(ber::UTC_TIME, &full.as_bytes()[2..]),
-        _ => element(ber::GENERALIZED_TIME, full.as_bytes()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use aws_lc_rs::signature::UnparsedPublicKey;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::ber::{self, Der, Malformed, to_der};
 use super::certificate::{Certificate, Key, MailAnchors, MailUse, is_same, printable};
@@ -135,7 +135,8 @@ fn judge_signer(
     facts.certificate = Some(certificate.fingerprint().to_string());
     let proven = check_signature(signed, signer, digests, &certificate, &mut facts)
         .and_then(|()| check_address(&certificate, case, &mut facts))
-        .and_then(|address| check_trust(signed, der, &certificate, case).map(|()| address));
+        .and_then(|address| check_trust(signed, der, &certificate, case).map(|()| address))
+        .and_then(|address| check_time(&certificate, case, &facts).map(|()| address));
     match proven {
         Err(fault) => verdict(fault, facts),
         Ok(address) => {
@@ -186,6 +187,30 @@ fn check_signature(
     let key = UnparsedPublicKey::new(algorithm, key);
     key.verify(&attributes.signed(), signer.signature).map_err(|_| failed("the signature is wrong"))?;
     facts.cades = check_signing_certificate(attributes, certificate)?;
+    facts.signed_at = signing_time(attributes)?;
+    Ok(())
+}
+
+/// How far ahead of ours the signer's clock may be.
+const AHEAD: SignedDuration = SignedDuration::from_hours(1);
+
+/// When the signer says that it signed (RFC 5652 section 11.3).
+fn signing_time(attributes: &Attributes<'_>) -> Result<Option<Timestamp>, Fault> {
+    let Some(value) = attributes.one(oid::SIGNING_TIME)? else { return Ok(None) };
+    let read = ber::read_time(value);
+    read.map(Some).ok_or_else(|| Fault::new(SmimeWord::Neutral, "the signing time is none"))
+}
+
+/// The certificate was valid when the signer says that it signed, and that was not after now (SMIME-016).
+fn check_time(certificate: &Certificate<'_>, case: &SmimeCase<'_>, facts: &SmimeFacts) -> Result<(), Fault> {
+    let Some(at) = facts.signed_at else { return Ok(()) };
+    let (from, until) = certificate.validity();
+    if at < from || at > until {
+        return Err(Fault::new(SmimeWord::Policy, "it was signed when the certificate was not valid"));
+    }
+    if at.duration_since(case.now) > AHEAD {
+        return Err(Fault::new(SmimeWord::Policy, "it says that it was signed after now"));
+    }
     Ok(())
 }
 

@@ -94,6 +94,58 @@ fn who_vouches_for_the_certificate_is_for_the_operator_to_say() {
     }
 }
 
+/// Proves: +SMIME-016 -SMIME-016
+#[test]
+fn the_signers_own_word_of_the_time_must_fit() {
+    let anchors = Pki::shared().anchors();
+    let from: [Address; 1] = [AUTHOR.parse().unwrap()];
+    let at = |message: &[u8], time: Timestamp| {
+        let case = SmimeCase { from: &from, sender: None, anchors: Some(&anchors), now: time };
+        SmimeEvidence::of(message).judge(&case).unwrap().facts
+    };
+    let hour = jiff::SignedDuration::from_hours(1);
+    let facts = at(good(), now() - hour);
+    assert_eq!((facts.verdict.as_str(), facts.signed_at), ("pass", Some(now())));
+    let facts = at(good(), now() - hour - jiff::SignedDuration::from_secs(1));
+    let ahead = policy("it says that it was signed after now");
+    assert_eq!((facts.verdict, facts.detail.unwrap()), ahead);
+    assert_eq!(facts.signed_at, Some(now()), "recorded all the same");
+
+    let mut late = mailbox(AUTHOR);
+    late.not_before = date_time_ymd(2027, 1, 1);
+    let message = signed(Pki::shared().issue(&late, &Kind::P256.key()).signer(), SECTION, BODY);
+    let facts = at(&message, "2027-02-01T00:00:00Z".parse().unwrap());
+    let not_valid = policy("it was signed when the certificate was not valid");
+    assert_eq!((facts.verdict, facts.detail.unwrap()), not_valid);
+}
+
+#[test]
+fn times_are_read_as_they_are_written_and_in_no_other_form() {
+    for time in [
+        "1949-12-31T23:59:59Z",
+        "1950-01-01T00:00:00Z",
+        "2026-11-26T02:33:00Z",
+        "2049-12-31T23:59:59Z",
+        "2050-01-01T00:00:00Z",
+    ] {
+        let time: Timestamp = time.parse().unwrap();
+        let written = ber::time(time);
+        assert_eq!(ber::read_time(ber::Der::new(&written).next().unwrap().unwrap()), Some(time));
+    }
+    for (tag, text) in [
+        (ber::UTC_TIME, "261126023300+0100"),
+        (ber::UTC_TIME, "2611260233Z"),
+        (ber::UTC_TIME, "261326023300Z"),
+        (ber::UTC_TIME, "26112602330 Z"),
+        (ber::GENERALIZED_TIME, "20261126023300.5Z"),
+        (ber::GENERALIZED_TIME, "261126023300Z"),
+        (ber::OCTET_STRING, "261126023300Z"),
+    ] {
+        let written = ber::element(tag, text.as_bytes());
+        assert_eq!(ber::read_time(ber::Der::new(&written).next().unwrap().unwrap()), None, "{text}");
+    }
+}
+
 /// Certificates that our own configuration refuses are brought in by OpenSSL.
 /// Proves: -SMIME-007
 #[test]
