@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use super::{Exit, Failure, Report, load, table};
 use crate::admin::LocationStatus;
 use crate::config::{
-    Binding, Config, ContentHook, Endpoint, EndpointTls, HandOff, Identity, Peer, Recipients, Scope,
-    SmimeKey, TABLE,
+    Binding, Config, ContentHook, Endpoint, EndpointTls, HandOff, Identity, OwnDomainRule, Peer, Recipients,
+    Scope, SmimeKey, TABLE,
 };
 use crate::discovery::nta_record::YearMonth;
 use crate::discovery::{AnchorSource, Trust};
@@ -101,6 +101,23 @@ fn smime_summary(config: &Config) -> serde_json::Value {
     json!({ "anchors": config.smime.anchors.as_ref().map_or(0, |(anchors, _)| anchors.count()), "signers": signers })
 }
 
+/// The domains whose mail no key signs, and what becomes of it (SIGN-009, SIGN-011).
+fn unsigned(config: &Config) -> Option<String> {
+    let unsigned = config.node.domains.iter().filter(|domain| config.signers(domain).next().is_none());
+    let unsigned: Vec<_> = unsigned.map(|domain| domain.as_str()).collect();
+    if unsigned.is_empty() {
+        return None;
+    }
+    let so = match config.own_domain() {
+        OwnDomainRule::Refuse => "so mail of theirs for other providers is refused here",
+        OwnDomainRule::Warn => "and goes out all the same (submission.own_domain)",
+    };
+    Some(format!(
+        "no [[dkim]] key signs for {}: other nodes refuse what is not signed, {so}",
+        unsigned.join(", ")
+    ))
+}
+
 /// What is admitted but deserves a look, with what is about to end.
 fn warnings(config: &Config, now: Timestamp) -> Vec<String> {
     let mut all = config.warnings.clone();
@@ -120,6 +137,7 @@ fn warnings(config: &Config, now: Timestamp) -> Vec<String> {
             ));
         }
     }
+    all.extend(unsigned(config));
     let (month, next) = (YearMonth::of(now), YearMonth::of(soon));
     let record = &config.record;
     if record.end < month {
@@ -437,7 +455,13 @@ mod tests {
             .parse(&GOOD.replace("[lab]\npeer_port = 2025\nprivate_peer_addresses = true\n", ""))
             .unwrap();
         let at = |now: &str| warnings(&config, now.parse().unwrap()).join("\n");
-        assert_eq!(at("2026-11-22T12:00:00Z"), "");
+        // Nothing ends; that no key signs is said at any time.
+        let unsigned = at("2026-11-22T12:00:00Z");
+        assert!(
+            unsigned.starts_with("no [[dkim]] key signs for a.example, hospital.example: "),
+            "{unsigned}"
+        );
+        assert_eq!(unsigned.lines().count(), 1, "{unsigned}");
         assert!(at("2028-12-15T12:00:00Z").contains("the NTA record ends with 2028-12"));
         assert!(at("2029-02-01T12:00:00Z").contains("2028-12 is over"));
         assert!(at("2025-12-01T12:00:00Z").contains("does not hold before 2026-01"));
