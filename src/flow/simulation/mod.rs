@@ -254,7 +254,12 @@ fn the_same_seed_leaves_the_same_records() {
 #[test]
 fn t36_the_simulation_finds_out_a_disk_that_lies() {
     for lie in [Lie::Early, Lie::File] {
-        let found = (0..60).find_map(|seed| lead(seed, Terms { lie: Some(lie), ..STORM }).faults.pop());
-        println!("{lie:?}: {}", found.unwrap_or_else(|| panic!("{lie:?} was not noticed in 60 lives")));
+        let found = (0..300).find_map(|seed| {
+            lead(seed, Terms { lie: Some(lie), ..STORM })
+                .faults
+                .pop()
+                .map(|fault| format!("seed {seed}: {fault}"))
+        });
+        println!("{lie:?}: {}", found.unwrap_or_else(|| panic!("{lie:?} was not noticed in 300 lives")));
     }
 }
