@@ -16,7 +16,18 @@ fn bench(arguments: &[&str]) -> (Option<i32>, String, String) {
 /// Proves: +LIM-007
 #[test]
 fn large_messages_do_not_show_in_a_nodes_memory() {
-    let (code, out, printed) = bench(&["memory", "--json"]);
+    assert_memory_is_flat(&["memory", "--json"]);
+}
+
+/// Where the message alone proves its sender, each signature is verified over all of it.
+/// Proves: +LIM-007 +JUDGE-002
+#[test]
+fn nor_do_they_where_their_signatures_decide() {
+    assert_memory_is_flat(&["memory", "--json", "--level", "nta7516"]);
+}
+
+fn assert_memory_is_flat(arguments: &[&str]) {
+    let (code, out, printed) = bench(arguments);
     assert_eq!(code, Some(0), "{printed}");
     let report: serde_json::Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{printed}"));
     assert_eq!(report["ok"], true);

@@ -37,12 +37,24 @@ pub struct Arguments {
     /// How many messages are under way at once in the second load.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..=30))]
     parallel: u64,
+    /// At which level: at `nta7516` nobody's client key can be seen, and the messages alone prove their sender.
+    #[arg(long, value_enum, default_value = "mutual")]
+    level: Level,
     /// One JSON object on standard output, and nothing else there.
     #[arg(long)]
     json: bool,
     /// The node program to measure [default: the `sluis` beside this program, built if need be].
     #[arg(long, value_name = "PATH")]
     node: Option<PathBuf>,
+}
+
+/// The assurance level of the messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Level {
+    /// Both ends proven by their keys.
+    Mutual,
+    /// The sender proven by its messages.
+    Nta7516,
 }
 
 /// `{"ok", "message_octets", "loads"}`.
@@ -83,16 +95,26 @@ struct Growth {
 pub async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let progress = Progress::new();
     let measure = async |net: &mut Net| measure(net, &arguments, &progress).await;
-    let report =
-        on_net(two_providers(), arguments.node.as_deref(), Home::Temporary, &progress, measure).await?;
+    let report = on_net(
+        two_providers(arguments.level),
+        arguments.node.as_deref(),
+        Home::Temporary,
+        &progress,
+        measure,
+    )
+    .await?;
     print(&if arguments.json { json(&report)? } else { report.text() });
     Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// The first two of the default topology: one submits, the other one keeps.
-fn two_providers() -> Topology {
-    let mut topology = Topology::three_providers();
+/// The first two of a built-in topology: one submits, the other one keeps.
+fn two_providers(level: Level) -> Topology {
+    let mut topology = match level {
+        Level::Mutual => Topology::three_providers(),
+        Level::Nta7516 => Topology::nta7516(),
+    };
     topology.providers.truncate(2);
+    topology.messages.clear();
     topology
 }
 
