@@ -210,9 +210,14 @@ async fn attempt(node: &Node, claim: Claim) -> Result<(), SpoolError> {
     }
     let attempt = match node.inner.spool.begin_attempt(claim).await {
         Ok(attempt) => attempt,
-        Err(SpoolError::Broken(why)) => return Err(SpoolError::Broken(why)),
-        // An operator was faster, or a record is damaged and set aside: nothing to do here.
-        Err(_) => return Ok(()),
+        // An operator was faster, or a record is damaged or gone and its delivery set aside: nothing to do here.
+        Err(
+            SpoolError::State { .. }
+            | SpoolError::NoDelivery(_)
+            | SpoolError::NoMessage(_)
+            | SpoolError::Damaged(_),
+        ) => return Ok(()),
+        Err(error) => return Err(error),
     };
     let live = node.live();
     match attempt.route().clone() {
