@@ -88,6 +88,13 @@ impl Config {
         self.dkim.iter().filter(signs).map(|key| (key.selector.as_str(), &key.key))
     }
 
+    /// Selector and key with this selector at `domain`, whether it signs or is only published.
+    #[must_use]
+    pub fn key(&self, domain: &DomainName, selector: &str) -> Option<(&str, &SigningKey)> {
+        let named = |key: &&DkimKey| key.selector == selector && key.domains.contains(domain);
+        self.dkim.iter().find(named).map(|key| (key.selector.as_str(), &key.key))
+    }
+
     /// What happens to mail of a domain of ours that other providers would not believe (SIGN-011).
     #[must_use]
     pub fn own_domain(&self) -> OwnDomainRule {

@@ -489,8 +489,8 @@ impl Message<'_> {
             names: names.to_vec(),
             address: Some(self.knock.ip()),
             handoff_fields: vec![results.into_pair(), assurance.into_pair()],
-            outbound_fields: Vec::new(),
             remove_nta: proven.remove_nta,
+            ..Arrival::default()
         }
     }
 }

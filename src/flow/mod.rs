@@ -38,6 +38,7 @@ mod location;
 mod node;
 mod operations;
 mod outbound;
+mod own_domain;
 mod refusal;
 mod reload;
 mod reply;

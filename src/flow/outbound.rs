@@ -6,7 +6,6 @@ use super::disposition::{Ends, disposition};
 use super::node::Node;
 use super::refusal::Refusal;
 use super::road::Reached;
-use super::signing::Sent;
 use crate::model::{ContentLeft, DecisionRecord, Direction, DomainName, HostFacts, Reason, ReportAction};
 use crate::policy::Outbound;
 use crate::spool::{Attempt, Fate, Note, Origin, SpoolError};
@@ -33,7 +32,9 @@ fn begin(attempt: &Attempt) -> DecisionRecord {
     record.size = Some(attempt.content().size);
     record.sender = Some(attempt.envelope().sender.to_string());
     // Of what our own platform gave us, the record of its submission says so.
-    if attempt.origin() == Origin::Own && attempt.arrival().outbound_fields.is_empty() {
+    let arrival = attempt.arrival();
+    let signed_before = arrival.outbound_fields.iter().any(|(name, _)| name == "DKIM-Signature");
+    if attempt.origin() == Origin::Own && arrival.signing.is_none() && !signed_before {
         record
             .warnings
             .push("this report is not signed: no DKIM key signs for its domain (SIGN-001)".to_owned());
@@ -89,7 +90,7 @@ async fn offer(
 ) -> Result<Result<Transfer, TransferError>, Refusal> {
     let Reached { mut session, key, entry } = reached;
     let stored = node.inner.spool.content(attempt.message()).await?;
-    let mut sent = Sent::new(&attempt.arrival().outbound_fields, stored, attempt.content().size);
+    let mut sent = node.signed(attempt, stored, record).await?;
     let size = sent.size;
     let content = Content { reader: &mut sent, size };
     let outcome = session.send(&attempt.pending_envelope(), content).await;

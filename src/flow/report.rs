@@ -113,11 +113,12 @@ impl Node {
         let (envelope, content) = write(&report, original, about.size, &mut draft).await?;
         let route = self.route_home(envelope.recipients[0].address.domain());
         let domain = live.config.node.postmaster.domain();
-        let outbound_fields = match route {
-            Route::Federation(_) => self.outbound_fields(domain, content).0,
-            Route::Environment | Route::Fallback => Vec::new(),
+        let arrival = match route {
+            Route::Federation(_) => self.settle_signing(domain, content),
+            Route::Environment | Route::Fallback => {
+                Arrival { domain: Some(domain.clone()), ..Arrival::default() }
+            }
         };
-        let arrival = Arrival { domain: Some(domain.clone()), outbound_fields, ..Arrival::default() };
         let routes = vec![(route, vec![0])];
         let message = NewMessage { envelope, routes, arrival, origin: Origin::Own, record: None };
         Ok(Some(Written { draft, message, facts }))

@@ -245,13 +245,11 @@ impl Order {
         if let Some(sender) = &header.sender {
             self.may_send_as(sender.domain())?;
         }
-        let mut outbound_fields = Vec::new();
+        let mut arrival = Arrival { domain: Some(header.from_domain.clone()), ..Arrival::default() };
         if self.routes.keys().any(|route| matches!(route, Route::Federation(_))) {
             self.look_at(node, &header.from_domain, ledger).await?;
             if let Some(content) = signable {
-                let (fields, warnings) = node.outbound_fields(&header.from_domain, content);
-                outbound_fields = fields;
-                ledger.record.warnings.extend(warnings);
+                arrival = node.settle_signing(&header.from_domain, content);
             }
         }
         let record = &mut ledger.record;
@@ -262,7 +260,7 @@ impl Order {
         let message = NewMessage {
             envelope: self.envelope.clone(),
             routes: self.routes.clone().into_iter().collect(),
-            arrival: Arrival { domain: Some(header.from_domain), outbound_fields, ..Arrival::default() },
+            arrival,
             origin: Origin::Submission,
             record: Some(ledger.accept()),
         };

@@ -123,8 +123,7 @@ async fn write_store(to: &Path) {
         names: vec!["nta.b.nl".parse().unwrap()],
         address: Some([127, 0, 0, 1].into()),
         handoff_fields: vec![("Federation-Assurance".into(), "mutual".into())],
-        outbound_fields: Vec::new(),
-        remove_nta: false,
+        ..Arrival::default()
     };
     let received = NewMessage {
         envelope: envelope("piet@b.nl", &["jan@a.nl"]),

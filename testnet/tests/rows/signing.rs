@@ -146,3 +146,60 @@ fn the_nta_header_is_written_once_and_signed() {
         assert!(!kept.to_lowercase().contains("x-nta7516"), "{kept}");
     });
 }
+
+/// What was accepted is signed as was settled then, whatever the configuration says of its keys now; with the keys there are, when
+/// one has gone.
+/// Proves: +SIGN-014 -SIGN-014
+#[test]
+fn a_message_that_waited_is_signed_as_it_was_accepted() {
+    with(&nodes("", ""), async |net| {
+        net.node_mut("b").unwrap().stop().await;
+        let (stopped, _) = waits_signed_with(net, "stopped", |text| {
+            text.replace("[[dkim]]", "[[dkim]]\nsign = false")
+                .replace("[submission]\n", "[submission]\nown_domain = \"warn\"\n")
+        })
+        .await;
+        assert_eq!(stopped, ["ed25519-sha256", "rsa-sha256"]);
+        configure(net, "a", |text| text.replace("[[dkim]]\nsign = false", "[[dkim]]")).await;
+
+        net.node_mut("b").unwrap().stop().await;
+        let (left, record) = waits_signed_with(net, "left", |text| {
+            let (start, first) = text.split_once("[[dkim]]").unwrap();
+            let (_gone, rest) = first.split_once("[[dkim]]").unwrap();
+            format!("{start}[[dkim]]{rest}")
+        })
+        .await;
+        assert_eq!(left.len(), 1);
+        let warnings = record["warnings"].to_string();
+        assert_eq!(warnings.matches("has left the configuration since").count(), 1, "{record}");
+    });
+}
+
+/// Submits a message while `b` is away, changes the configuration of `a`, lets `b` come back: the algorithms with which the
+/// message was signed, all of them passing, and the record of the attempt.
+async fn waits_signed_with(
+    net: &mut Net,
+    who: &str,
+    change: impl FnOnce(String) -> String,
+) -> (Vec<String>, Value) {
+    let from = format!("{who}@a.nl");
+    let id = submit(net, "a", &from, GOOD, format!("From: <{from}>\r\n\r\nx\r\n").as_bytes()).await;
+    let first = net.node("a").unwrap().outbound_record(&id).await.unwrap();
+    assert_eq!((&first["outcome"], &first["content_left"]), (&"later".into(), &"never".into()), "{first}");
+    configure(net, "a", change).await;
+    net.node_mut("b").unwrap().restart().await.unwrap();
+    let before = net.node("a").unwrap().printed().len();
+    let retried = net.node("a").unwrap().command(&["spool", "retry", &format!("{id}.0")]).await.unwrap();
+    assert!(retried.status.success(), "{retried:?}");
+    let got = arrived(net, &from).await.replace("\r\n ", " ");
+    let signed = got.lines().filter_map(|line| line.strip_prefix("DKIM-Signature: v=1; a="));
+    let mut signed: Vec<_> = signed.map(|rest| rest.split(';').next().unwrap().to_owned()).collect();
+    assert_eq!(got.matches("dkim=pass header.d=a.nl").count(), signed.len(), "{got}");
+    signed.sort_unstable();
+    // Whoever got it may be faster than its record.
+    net.node("a").unwrap().ended_attempt("outbound", "delivered", before).await.unwrap();
+    let shown = net.node("a").unwrap().ask(&["spool", "show", &id]).await.unwrap();
+    let delivered = |record: &&Value| record["outcome"] == "delivered";
+    let record = shown["records"].as_array().unwrap().iter().find(delivered).unwrap().clone();
+    (signed, record)
+}
