@@ -9,8 +9,8 @@ use crate::spool::{Accepted, Draft, SpoolError};
 use crate::transport::smtp::Reply;
 use crate::trust::smime::{NotSigned, SmimeEvidence, SmimeWatch, SmimeWrap};
 use crate::trust::{
-    Content, Evidence, EvidenceWatch, GivenName, HeaderFacts, HeaderFault, HeaderLimits, HeaderWatch,
-    ReceivedFacts, Signable, WithProtocol, received,
+    Evidence, EvidenceWatch, GivenName, HeaderFacts, HeaderFault, HeaderLimits, HeaderWatch, ReceivedFacts,
+    WithProtocol, received,
 };
 
 /// Whether what the message proves by itself is gathered as it passes. Memory stays flat either way (JUDGE-002).
@@ -29,8 +29,8 @@ pub(super) struct Intake {
     evidence: Option<(EvidenceWatch, SmimeWatch)>,
     /// The header section, held back until it is known whether it lacks something of ours.
     held: Option<Vec<u8>>,
-    /// For a signature, where one may be made.
-    signable: Option<Signable>,
+    /// Whether it is ours to complete, and to sign.
+    completes: bool,
     /// A signature of S/MIME that is being made.
     wrap: Option<SmimeWrap>,
     warnings: Vec<String>,
@@ -44,8 +44,6 @@ pub(super) struct Complete {
     pub(super) evidence: Evidence,
     /// What the message's own S/MIME signature needs to be judged.
     pub(super) smime: SmimeEvidence,
-    /// What a signature is made of, where one may be made.
-    pub(super) signable: Option<Content>,
     /// That this node signed it with S/MIME.
     pub(super) smime_signed: Option<SmimeFacts>,
     pub(super) warnings: Vec<String>,
@@ -89,7 +87,7 @@ impl Intake {
             watch,
             evidence,
             held: None,
-            signable: None,
+            completes: false,
             wrap: None,
             warnings: Vec::new(),
             node: node.clone(),
@@ -97,11 +95,9 @@ impl Intake {
     }
 
     /// Has a message without `Message-ID:` given one, so that whoever gets it twice can see that (SUBM-005). Once, here: all
-    /// attempts carry the same.
-    ///
-    /// What is completed here is ours to sign, and what signatures need is gathered too.
+    /// attempts carry the same. What is completed here is ours to sign, too.
     pub(super) fn completing(self) -> Self {
-        Self { held: Some(Vec::new()), signable: Some(Signable::default()), ..self }
+        Self { held: Some(Vec::new()), completes: true, ..self }
     }
 
     /// The next octets.
@@ -128,9 +124,6 @@ impl Intake {
             let by = self.node.live().config.node.name.clone();
             let field = format!("Message-ID: <{}@{by}>\r\n", self.draft.message());
             self.draft.add_prefix(field.as_bytes());
-            if let Some(signable) = &mut self.signable {
-                signable.push(field.as_bytes());
-            }
         }
         let (section, body) = split(held);
         match self.wrap(&held[..section], header) {
@@ -146,9 +139,8 @@ impl Intake {
     /// Begins to sign with S/MIME, if that is configured for who wrote the message (SMIME-010, SMIME-011).
     fn wrap(&mut self, section: &[u8], header: &HeaderFacts) -> Option<(SmimeWrap, Vec<u8>)> {
         let (live, world) = (self.node.live(), &self.node.inner.world);
-        // Who does not hold back the header completes nothing, and signs nothing.
-        let signable = self.signable.is_some() && header.report.is_none();
-        let signer = live.config.smime.signer_of(&header.from).filter(|_| signable)?;
+        let ours = self.completes && header.report.is_none();
+        let signer = live.config.smime.signer_of(&header.from).filter(|_| ours)?;
         if !signer.is_valid_at(world.now()) {
             self.warnings.push(format!(
                 "not signed with S/MIME: the certificate for {} is not valid now (SMIME-015)",
@@ -178,9 +170,6 @@ impl Intake {
 
     /// Octets as they are stored and sent.
     async fn emit(&mut self, octets: &[u8]) -> Result<(), Refusal> {
-        if let Some(signable) = &mut self.signable {
-            signable.push(octets);
-        }
         Ok(self.draft.write(octets).await?)
     }
 
@@ -201,13 +190,12 @@ impl Intake {
             self.emit(&tail).await?;
             smime_signed = Some(facts);
         }
-        let signable = self.signable.map(Signable::finish);
         let (evidence, smime) = match self.evidence {
             Some((evidence, smime)) => (evidence.finish(), smime.finish()),
             None => Default::default(),
         };
         let warnings = self.warnings;
-        Ok(Complete { header, draft: self.draft, evidence, smime, signable, smime_signed, warnings })
+        Ok(Complete { header, draft: self.draft, evidence, smime, smime_signed, warnings })
     }
 }
 

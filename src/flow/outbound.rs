@@ -34,7 +34,10 @@ fn begin(attempt: &Attempt) -> DecisionRecord {
     // Of what our own platform gave us, the record of its submission says so.
     let arrival = attempt.arrival();
     let signed_before = arrival.outbound_fields.iter().any(|(name, _)| name == "DKIM-Signature");
-    if attempt.origin() == Origin::Own && arrival.signing.is_none() && !signed_before {
+    if attempt.origin() == Origin::Own
+        && arrival.outgoing.as_ref().is_none_or(|put| put.selectors.is_empty())
+        && !signed_before
+    {
         record
             .warnings
             .push("this report is not signed: no DKIM key signs for its domain (SIGN-001)".to_owned());
@@ -89,8 +92,7 @@ async fn offer(
     record: &mut DecisionRecord,
 ) -> Result<Result<Transfer, TransferError>, Refusal> {
     let Reached { mut session, key, entry } = reached;
-    let stored = node.inner.spool.content(attempt.message()).await?;
-    let mut sent = node.signed(attempt, stored, record).await?;
+    let mut sent = node.outgoing(attempt, record).await?;
     let size = sent.size;
     let content = Content { reader: &mut sent, size };
     let outcome = session.send(&attempt.pending_envelope(), content).await;

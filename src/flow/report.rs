@@ -110,11 +110,11 @@ impl Node {
             Err(SpoolError::Damaged(_)) => Box::new(tokio::io::empty()),
             Err(error) => return Err(error),
         };
-        let (envelope, content) = write(&report, original, about.size, &mut draft).await?;
+        let envelope = write(&report, original, about.size, &mut draft).await?;
         let route = self.route_home(envelope.recipients[0].address.domain());
         let domain = live.config.node.postmaster.domain();
         let arrival = match route {
-            Route::Federation(_) => self.settle_signing(domain, content),
+            Route::Federation(_) => self.settle_outgoing(domain),
             Route::Environment | Route::Fallback => {
                 Arrival { domain: Some(domain.clone()), ..Arrival::default() }
             }

@@ -1,4 +1,4 @@
-//! Signing what leaves for another provider: settled when it is accepted, done when it is sent (`spec/10-signing.md`).
+//! What is put on a message for another provider: settled when it is accepted, made when it is sent (`spec/10-signing.md`).
 
 use std::io::Cursor;
 use std::pin::Pin;
@@ -9,68 +9,68 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, Chain, ReadBuf};
 use super::node::Node;
 use super::refusal::Refusal;
 use crate::config::Config;
-use crate::handoff::deliver::headers::HEADER_OCTETS_MAX;
 use crate::model::{DecisionRecord, Digest, DomainName, Hasher, Reason};
-use crate::spool::{Arrival, Attempt, Signing};
-use crate::trust::{Content, SectionReader, Signer, SigningKey};
+use crate::spool::{self, Arrival, Attempt, Outgoing};
+use crate::trust::{Content, Signable, Signer, SigningKey};
 
-/// Octets read at once, in search of the end of a header section.
-const PIECE_OCTETS: usize = 16 << 10;
+/// Octets of stored content that are hashed at once.
+const PIECE_OCTETS: usize = 64 << 10;
 
 impl Node {
-    /// Settles what is put on content of `domain` whenever it is sent to another provider: the NTA header, and above it a
+    /// Settles what is put on mail of `domain` whenever it is sent to another provider: the NTA header, and above it a
     /// signature of each key that signs for the domain now, in the order of the configuration (SIGN-014).
     ///
     /// The signatures themselves are made when there is a link to send on: whoever gave us the message does not wait for
     /// them, and what never finds a link does not cost them.
-    pub(super) fn settle_signing(&self, domain: &DomainName, content: Content) -> Arrival {
+    pub(super) fn settle_outgoing(&self, domain: &DomainName) -> Arrival {
         let config = &self.live().config;
-        let selectors: Vec<_> = config.signers(domain).map(|(selector, _)| selector.to_owned()).collect();
-        let outbound_fields = self.nta_field(domain, &content).into_iter().collect();
-        let signing = (!selectors.is_empty()).then(|| Signing {
-            selectors,
-            also: config.nta_header.name.clone(),
-            body_hash: content.into_body_hash(),
-        });
-        Arrival { domain: Some(domain.clone()), outbound_fields, signing, ..Arrival::default() }
-    }
-
-    /// The NTA header, where one is configured and the content brings none of its own (SIGN-013).
-    fn nta_field(&self, domain: &DomainName, content: &Content) -> Option<(String, String)> {
-        let config = &self.live().config;
-        let (name, value) = config.nta_header.outgoing()?;
-        let places = [
-            ("{domain}", domain.as_str()),
-            ("{provider}", config.node.provider.as_str()),
-            ("{node}", config.node.name.as_str()),
-        ];
-        let filled = places.iter().fold(value.to_owned(), |text, (place, with)| text.replace(place, with));
-        (!content.has(name)).then(|| (name.to_owned(), filled))
+        let outgoing = Outgoing {
+            selectors: config.signers(domain).map(|(selector, _)| selector.to_owned()).collect(),
+            nta_name: config.nta_header.name.clone(),
+            nta_value: nta_value(config, domain),
+        };
+        Arrival { domain: Some(domain.clone()), outgoing: Some(outgoing), ..Arrival::default() }
     }
 
     /// Stored content as it goes to another provider. A signature that cannot be made is a warning in the record.
     ///
     /// # Errors
-    /// The header section cannot be read back.
-    pub(super) async fn signed<R: AsyncRead + Unpin>(
+    /// The content cannot be read back.
+    pub(super) async fn outgoing(
         &self,
         attempt: &Attempt,
-        mut stored: R,
         record: &mut DecisionRecord,
-    ) -> Result<Sent<R>, Refusal> {
-        let (arrival, size) = (attempt.arrival(), attempt.content().size);
-        let (Some(signing), Some(domain)) = (&arrival.signing, &arrival.domain) else {
-            return Ok(Sent::new(&arrival.outbound_fields, Vec::new(), stored, size));
+    ) -> Result<Sent<spool::Content>, Refusal> {
+        let arrival = attempt.arrival();
+        let fields = match (&arrival.outgoing, &arrival.domain) {
+            (Some(outgoing), Some(domain)) => self.fields(attempt, outgoing, domain, record).await?,
+            _ => arrival.outbound_fields.clone(),
         };
-        let (section, read) = read_section(&mut stored).await?;
-        let mut content = Content::new(section, signing.body_hash.clone());
-        for (name, value) in arrival.outbound_fields.iter().rev() {
+        let stored = self.inner.spool.content(attempt.message()).await?;
+        Ok(Sent::new(&fields, stored, attempt.content().size))
+    }
+
+    /// Signatures, and the NTA header below them.
+    async fn fields(
+        &self,
+        attempt: &Attempt,
+        outgoing: &Outgoing,
+        domain: &DomainName,
+        record: &mut DecisionRecord,
+    ) -> Result<Vec<(String, String)>, Refusal> {
+        if outgoing.selectors.is_empty() && outgoing.nta_value.is_none() {
+            return Ok(Vec::new());
+        }
+        let mut content = self.signable(attempt).await?;
+        let nta = outgoing.nta_name.as_ref().zip(outgoing.nta_value.as_ref());
+        let nta = nta.filter(|(name, _)| !content.has(name));
+        if let Some((name, value)) = nta {
             content.put_on_top(name, value);
         }
         let live = self.live();
         let mut fields = Vec::new();
-        for (selector, key) in keys(&live.config, domain, signing, record) {
-            let signer = Signer { domain, selector, key, also: signing.also.as_deref() };
+        for (selector, key) in keys(&live.config, domain, outgoing, record) {
+            let signer = Signer { domain, selector, key, also: outgoing.nta_name.as_deref() };
             match signer.sign(&content, attempt.accepted()) {
                 Ok(field) => fields.push(field),
                 Err(why) => {
@@ -79,19 +79,44 @@ impl Node {
                 }
             }
         }
-        fields.extend(arrival.outbound_fields.iter().cloned());
-        Ok(Sent::new(&fields, read, stored, size))
+        fields.extend(nta.map(|(name, value)| (name.clone(), value.clone())));
+        Ok(fields)
     }
+
+    /// Reads the content once, to its end: if it is damaged, that is known before any of it is sent.
+    async fn signable(&self, attempt: &Attempt) -> Result<Content, Refusal> {
+        let mut stored = self.inner.spool.content(attempt.message()).await?;
+        let mut signable = Signable::default();
+        let mut piece = vec![0; PIECE_OCTETS];
+        loop {
+            let count = stored.read(&mut piece).await;
+            match count.map_err(|error| Refusal::new(Reason::LocalFault, error.to_string()))? {
+                0 => return Ok(signable.finish()),
+                count => signable.push(&piece[..count]),
+            }
+        }
+    }
+}
+
+/// What the NTA header says for a domain, where one is configured (SIGN-013).
+fn nta_value(config: &Config, domain: &DomainName) -> Option<String> {
+    let (_, value) = config.nta_header.outgoing()?;
+    let places = [
+        ("{domain}", domain.as_str()),
+        ("{provider}", config.node.provider.as_str()),
+        ("{node}", config.node.name.as_str()),
+    ];
+    Some(places.iter().fold(value.to_owned(), |text, (place, with)| text.replace(place, with)))
 }
 
 /// The keys that were settled; where one has left the configuration since, those that sign for the domain now.
 fn keys<'c>(
     config: &'c Config,
     domain: &'c DomainName,
-    signing: &Signing,
+    outgoing: &Outgoing,
     record: &mut DecisionRecord,
 ) -> Vec<(&'c str, &'c SigningKey)> {
-    let settled = signing.selectors.iter().map(|selector| config.key(domain, selector).ok_or(selector));
+    let settled = outgoing.selectors.iter().map(|selector| config.key(domain, selector).ok_or(selector));
     settled.collect::<Result<_, _>>().unwrap_or_else(|gone| {
         record.warnings.push(format!(
             "the key {gone} of {domain} has left the configuration since this message was accepted; it is signed with those \
@@ -99,22 +124,6 @@ fn keys<'c>(
         ));
         config.signers(domain).collect()
     })
-}
-
-/// The header section at the start of stored content, and all that was read to find its end.
-async fn read_section<R: AsyncRead + Unpin>(stored: &mut R) -> Result<(Vec<u8>, Vec<u8>), Refusal> {
-    let mut reader = SectionReader::new(HEADER_OCTETS_MAX);
-    let mut read = Vec::new();
-    loop {
-        let start = read.len();
-        read.resize(start + PIECE_OCTETS, 0);
-        let count = stored.read(&mut read[start..]).await;
-        let count = count.map_err(|error| Refusal::new(Reason::LocalFault, error.to_string()))?;
-        read.truncate(start + count);
-        if count == 0 || reader.push(&read[start..])? {
-            return Ok((reader.finish(), read));
-        }
-    }
 }
 
 /// Stored content with fields on top, as another provider gets it.
@@ -127,13 +136,16 @@ pub(super) struct Sent<R> {
 }
 
 impl<R: AsyncRead + Unpin> Sent<R> {
-    /// Puts `fields` (name and value) on content of `size` octets, of which `read` was taken from `rest` already.
-    fn new(fields: &[(String, String)], read: Vec<u8>, rest: R, size: u64) -> Self {
+    /// Puts `fields` (name and value) on `content` of `size` octets.
+    fn new(fields: &[(String, String)], content: R, size: u64) -> Self {
         let top: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let size = size + top.len() as u64;
-        let mut first = top.into_bytes();
-        first.extend(read);
-        Self { content: Cursor::new(first).chain(rest), size, read: 0, hasher: Hasher::default() }
+        Self {
+            content: Cursor::new(top.into_bytes()).chain(content),
+            size,
+            read: 0,
+            hasher: Hasher::default(),
+        }
     }
 
     /// The digest of what was read, once that is all of it.

@@ -234,7 +234,7 @@ impl Order {
         complete: Complete,
         ledger: &mut Ledger,
     ) -> Result<Accepted, Refusal> {
-        let Complete { draft, header, signable, smime_signed, warnings, .. } = complete;
+        let Complete { draft, header, smime_signed, warnings, .. } = complete;
         let trust = ledger.record.trust.get_or_insert_default();
         header.enter(trust);
         trust.smime = smime_signed;
@@ -248,9 +248,7 @@ impl Order {
         let mut arrival = Arrival { domain: Some(header.from_domain.clone()), ..Arrival::default() };
         if self.routes.keys().any(|route| matches!(route, Route::Federation(_))) {
             self.look_at(node, &header.from_domain, ledger).await?;
-            if let Some(content) = signable {
-                arrival = node.settle_signing(&header.from_domain, content);
-            }
+            arrival = node.settle_outgoing(&header.from_domain);
         }
         let record = &mut ledger.record;
         record.digest = Some(draft.received_digest());

@@ -14,7 +14,6 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 pub use crate::model::ReportAction as Action;
 use crate::model::{Address, BodyType, DomainName, Envelope, MessageId, Reason, Recipient, Ret, ReversePath};
 use crate::spool::{Draft, SpoolError};
-use crate::trust::{Content, Signable};
 
 mod text;
 
@@ -83,7 +82,7 @@ pub fn wanted(envelope: &Envelope, recipient: &Recipient, action: Action) -> boo
     asked && envelope.sender.address().is_some()
 }
 
-/// Writes the report into `draft` and returns its envelope, and what a signature is made of. `original` is the content of the message it is about.
+/// Writes the report into `draft` and returns its envelope. `original` is the content of the message it is about.
 ///
 /// # Errors
 /// [`SpoolError`] of the draft, or [`SpoolError::Misuse`] when there is nobody to tell.
@@ -92,7 +91,7 @@ pub async fn write<R>(
     original: R,
     original_size: u64,
     draft: &mut Draft,
-) -> Result<(Envelope, Content), SpoolError>
+) -> Result<Envelope, SpoolError>
 where
     R: AsyncRead + Unpin,
 {
@@ -111,9 +110,7 @@ where
         || (quote == Quote::Message && report.envelope.body == BodyType::EightBitMime);
     let shape = Shape { quote, eight_bit, international: report.envelope.smtputf8 };
     let frame = Frame::new(report, draft.message(), &to, shape);
-    let mut signable = Signable::default();
     for part in [frame.head.as_bytes(), &quoted, frame.tail.as_bytes()] {
-        signable.push(part);
         draft.write(part).await?;
     }
     let envelope = Envelope {
@@ -125,7 +122,7 @@ where
         ret: None,
         envid: None,
     };
-    Ok((envelope, signable.finish()))
+    Ok(envelope)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

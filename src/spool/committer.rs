@@ -25,7 +25,7 @@ const BATCH_CHANGES: usize = 256;
 const BATCH_OCTETS: u64 = 8 << 20;
 
 /// How long a commit waits, at most, for messages whose content is on its way. No longer than the last commit took either.
-const GATHER: Duration = Duration::from_millis(2);
+const GATHER: Duration = Duration::from_millis(4);
 /// Between two looks whether they have come.
 const GATHER_STEP: Duration = Duration::from_micros(200);
 
@@ -214,13 +214,14 @@ impl Batch {
 
     /// Waits a moment for messages that are being received. A commit costs the same pages and flushes for one message and
     /// for many; on a disk that flushes fast the queue would hardly ever hold more than a few, and the commits take the
-    /// processor from those who receive. A message that comes alone waits for nobody.
+    /// processor from those who receive. A message that comes alone waits for nobody, and nobody waits longer than until twice
+    /// as many are here as are still on their way: those are received while these are committed.
     fn gather(&mut self, store: &Store, jobs: &mut mpsc::UnboundedReceiver<Job>, patience: Duration) {
         if self.octets == 0 {
             return;
         }
         let until = Instant::now() + patience;
-        while !self.is_closed() && store.receiving() > 0 && Instant::now() < until {
+        while !self.is_closed() && store.receiving() > self.changes.len() / 2 && Instant::now() < until {
             std::thread::sleep(GATHER_STEP);
             self.drain(store, jobs);
         }

@@ -81,7 +81,7 @@ pub use operate::{DeliveryView, Filter, MessageView, RecipientView};
 pub use schedule::{EXPIRY_MAX, Retry};
 pub use seal::{KeySource, MasterKeys};
 pub use seen::{Arrived, Imprint, REPEAT_WINDOW, Repeated};
-pub use stored::{Arrival, Fate, Hold, Note, Origin, Phase, Route, Signing};
+pub use stored::{Arrival, Fate, Hold, Note, Origin, Outgoing, Phase, Route};
 
 use committer::{Job, Room};
 use disk::Lock;

@@ -102,29 +102,29 @@ pub struct Arrival {
     pub address: Option<std::net::IpAddr>,
     /// Name and value of each field to put on top at hand-off, in that order, made when the message was judged.
     pub handoff_fields: Vec<(String, String)>,
-    /// Name and value of each field to put on top when it goes to another provider, in that order. (Earlier versions signed
-    /// at acceptance: then the signatures are here too.)
+    /// What is put on it when it goes to another provider; `None`: nothing, or what an earlier version made of it already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outgoing: Option<Outgoing>,
+    /// Name and value of each field to put on top when it goes to another provider, in that order: earlier versions signed at
+    /// acceptance.
     #[serde(default)]
     pub outbound_fields: Vec<(String, String)>,
-    /// How it is signed above those fields when it goes to another provider; `None`: not, or it was signed at acceptance.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signing: Option<Signing>,
     /// Whether NTA headers are to be removed at hand-off, because the message did not prove itself (HAND-009). Absent in
     /// what was stored before there was such a rule.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub remove_nta: bool,
 }
 
-/// What signatures for another provider are made of, beside the header section as it is stored: settled at acceptance, so that
-/// every attempt sends the same octets (SIGN-014).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Signing {
+/// What is put on a message each time it goes to another provider. Settled at acceptance, so that every attempt sends the same
+/// octets (SIGN-014).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outgoing {
     /// The selectors of the keys that signed for [`Arrival::domain`] then, in the order of their signatures.
     pub selectors: Vec<String>,
-    /// A field that is signed beside those that always are (SIGN-013).
-    pub also: Option<String>,
-    /// `bh=`: the digest of the body in its relaxed form, as base64.
-    pub body_hash: String,
+    /// The name of the NTA header, which is signed as the fields are that always are (SIGN-013).
+    pub nta_name: Option<String>,
+    /// Its value, where the content brings none of its own.
+    pub nta_value: Option<String>,
 }
 
 /// Where content is.

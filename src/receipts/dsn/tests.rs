@@ -63,7 +63,7 @@ async fn written(envelope: &Envelope, subjects: Vec<Subject<'_>>, original: &[u8
         subjects,
     };
     let mut draft = spool.draft(world.message_id(), b"");
-    let (result, _) = write(&report, original, original.len() as u64, &mut draft).await.unwrap();
+    let result = write(&report, original, original.len() as u64, &mut draft).await.unwrap();
     let message = NewMessage {
         envelope: result.clone(),
         routes: vec![(Route::Environment, vec![0])],

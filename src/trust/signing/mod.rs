@@ -100,18 +100,6 @@ pub struct Content {
 }
 
 impl Content {
-    /// Content whose body was hashed before ([`Content::into_body_hash`]).
-    #[must_use]
-    pub const fn new(section: Vec<u8>, body_hash: String) -> Self {
-        Self { section, body_hash }
-    }
-
-    /// `bh=`: the digest of the body in its relaxed form, as base64.
-    #[must_use]
-    pub fn into_body_hash(self) -> String {
-        self.body_hash
-    }
-
     /// Whether its header section has a field of this name.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {

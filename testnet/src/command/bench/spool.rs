@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::Serialize;
-use testnet::net::{Home, Net, NodeProcess};
+use testnet::net::{Home, Net};
 
 use super::super::terminal::Progress;
 use super::super::{Failure, json, print, table};
@@ -62,10 +62,6 @@ pub struct Arguments {
     /// The node only: no ratio, and no root.
     #[arg(long)]
     alone: bool,
-    /// Without DKIM signatures of the node's, which it otherwise makes of each message before it acknowledges: Postfix makes
-    /// none.
-    #[arg(long)]
-    unsigned: bool,
     /// Also hold our load generator beside Postfix's `smtp-source`, both in clear text against Postfix.
     #[arg(long, conflicts_with = "alone")]
     calibrate: bool,
@@ -98,8 +94,6 @@ struct Settings {
     connections: u32,
     per_connection: u32,
     octets: u32,
-    /// Whether the node signed.
-    signed: bool,
 }
 
 /// One of the two.
@@ -171,22 +165,6 @@ impl Rounds {
     }
 }
 
-/// Has the node sign nothing from now on, and send it all the same.
-async fn unsign(node: &NodeProcess) -> Result<(), Failure> {
-    let tool = |what| move |error: std::io::Error| Failure::Tool { what, why: error.to_string() };
-    let text = std::fs::read_to_string(node.config()).map_err(tool("reading the node's configuration"))?;
-    let text = text
-        .replace("[[dkim]]\n", "[[dkim]]\nsign = false\n")
-        .replace("[submission]\n", "[submission]\nown_domain = \"warn\"\n");
-    std::fs::write(node.config(), text).map_err(tool("writing the node's configuration"))?;
-    let reloaded = node.command(&["reload"]).await?;
-    if reloaded.status.success() {
-        return Ok(());
-    }
-    let why = String::from_utf8_lossy(&reloaded.stderr).into_owned();
-    Err(Failure::Tool { what: "reloading the node", why })
-}
-
 async fn measure(
     net: &Net,
     rival: Option<&Rival>,
@@ -194,9 +172,6 @@ async fn measure(
     progress: &Progress,
 ) -> Result<Report, Failure> {
     let node = node(net, "a")?;
-    if arguments.unsigned {
-        unsign(node).await?;
-    }
     let ours = arguments.load(submission(net, "a")?);
     let theirs = arguments.load(Rival::server());
     let (mut sluis, mut postfix) = (Rounds::default(), Rounds::default());
@@ -289,8 +264,7 @@ impl Report {
             .zip(postfix.as_ref())
             .map(|(ratio, postfix)| ratio.median >= RATIO && sluis.p99_ms.median <= postfix.p99_ms.median);
         let Arguments { messages, rounds, connections, per_connection, octets, .. } = *arguments;
-        let signed = !arguments.unsigned;
-        let settings = Settings { messages, rounds, connections, per_connection, octets, signed };
+        let settings = Settings { messages, rounds, connections, per_connection, octets };
         Self { ok, settings, sluis, postfix, ratio, ratio_wanted: RATIO, calibration }
     }
 
@@ -344,7 +318,6 @@ mod tests {
             per_connection: 1,
             octets: 300,
             alone: theirs.is_none(),
-            unsigned: false,
             calibrate: false,
             json: false,
             node: None,
