@@ -42,12 +42,20 @@ impl Node {
     /// # Errors
     /// The spool is broken or full.
     pub(super) async fn tell_late(&self, claim: Claim) -> Result<(), SpoolError> {
+        let delivery = claim.delivery();
         let overdue = match self.inner.spool.overdue(claim).await {
-            Ok(overdue) => overdue,
-            // It is gone, or its record is damaged and set aside.
-            Err(SpoolError::NoDelivery(_) | SpoolError::NoMessage(_) | SpoolError::Damaged(_)) => {
+            Ok(Some(overdue)) => overdue,
+            Ok(None) => {
+                tracing::error!(%delivery, "its sender is not told that it is late: writing that stopped the node twice (SPOOL-045)");
                 return Ok(());
             }
+            // An operator was faster, it is gone, or its record is damaged and set aside.
+            Err(
+                SpoolError::State { .. }
+                | SpoolError::NoDelivery(_)
+                | SpoolError::NoMessage(_)
+                | SpoolError::Damaged(_),
+            ) => return Ok(()),
             Err(error) => return Err(error),
         };
         let said = overdue.pending().iter().map(|pending| Said {

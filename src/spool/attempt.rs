@@ -55,7 +55,7 @@ impl Leash {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    fn blamed(&self) -> bool {
+    pub(super) fn blamed(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

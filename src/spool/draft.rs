@@ -357,6 +357,7 @@ fn deliveries(
             unknown: 0,
             recipients: members.iter().map(|&index| recipient(index)).collect(),
             warned: None,
+            notices: 0,
             size: message.size,
             body: message.body,
         };

@@ -173,6 +173,7 @@ mod tests {
             unknown: 0,
             recipients: Vec::new(),
             warned: None,
+            notices: 0,
             size: 20_480,
             body: Body::Inline,
         }

@@ -1,7 +1,8 @@
 //! The notice of delay: the sender is told, and the delivery remembers it, in one commit.
 //!
-//! It is no attempt: it opens no connection, so it needs no intent on disk, and the delivery stays in the state it is in.
-//! A crash before the commit leaves the delivery late and untold, one after it leaves it told (SPOOL-015).
+//! It is no attempt: it opens no connection, and the delivery stays in the state it is in. A crash before the commit leaves the
+//! delivery late and untold, one after it leaves it told (SPOOL-015). That it was begun is on disk before anything of the
+//! message is read: one that stops the node then does so twice at most (SPOOL-045).
 
 use jiff::Timestamp;
 
@@ -10,9 +11,12 @@ use crate::model::{AttemptId, DecisionRecord, DeliveryId, Envelope, MessageId};
 use super::attempt::pending_of;
 use super::committer::Room;
 use super::schedule::after;
-use super::stored::{Aim, State, StoredDelivery};
+use super::stored::{Aim, State, StoredDelivery, StoredMessage};
 use super::tables::Tables;
 use super::{Accepted, Claim, ContentFacts, Draft, NewMessage, Pending, Route, SpoolError};
+
+/// After this many notices in a row that stopped the node or their worker, none is written for this delivery.
+const NOTICES_MAX: u32 = 2;
 
 /// A delivery that is late, and whose sender has not been told. Nobody else gets it until this is dropped.
 ///
@@ -115,6 +119,7 @@ impl Overdue {
         let work = move |tables: &mut Tables<'_>| {
             let mut stored = untold(tables, delivery)?;
             stored.warned = Some(at);
+            stored.notices = 0;
             let mut accepted = None;
             if let Some((record, staged)) = staged {
                 accepted = Some(staged.insert(tables)?);
@@ -130,9 +135,13 @@ impl Overdue {
 impl Drop for Overdue {
     fn drop(&mut self) {
         if self.open {
-            let spool = &self.claim.spool;
+            let (spool, delivery) = (&self.claim.spool, self.claim.delivery);
+            let guilty = std::thread::panicking() || self.claim.leash.blamed();
+            if !guilty {
+                spool.change_later(move |tables| acquit(tables, delivery));
+            }
             let wait = spool.settings().retry.interval(1);
-            spool.put_off(self.claim.delivery, after(spool.world().now(), wait));
+            spool.put_off(delivery, after(spool.world().now(), wait));
         }
     }
 }
@@ -147,29 +156,52 @@ fn untold(tables: &Tables<'_>, id: DeliveryId) -> Result<StoredDelivery, SpoolEr
     Err(SpoolError::State { delivery: id, phase: stored.phase(), asked: "notice of delay" })
 }
 
-/// Looks at a late delivery. One whose record is damaged is set aside.
-pub(super) async fn overdue(claim: Claim) -> Result<Overdue, SpoolError> {
-    let (spool, delivery) = (claim.spool.clone(), claim.delivery);
-    let read = spool
-        .read(move |tables| {
-            let all = tables.deliveries_of(delivery.message)?;
-            let one = all.into_iter().find(|(id, _)| *id == delivery);
-            let (_, stored) = one.ok_or(SpoolError::NoDelivery(delivery))?;
-            Ok((stored, tables.message(delivery.message)?))
-        })
-        .await;
-    if let Err(error) = &read {
+/// Enters that a notice is begun; `None`: that was done too often without an end, and now it is given up.
+fn begin(
+    tables: &mut Tables<'_>,
+    id: DeliveryId,
+    at: Timestamp,
+) -> Result<Option<(StoredDelivery, StoredMessage)>, SpoolError> {
+    let mut stored = untold(tables, id)?;
+    let message = tables.message(id.message)?;
+    let given_up = stored.notices >= NOTICES_MAX;
+    if given_up {
+        stored.warned = Some(at);
+    } else {
+        stored.notices += 1;
+    }
+    tables.put_delivery(id, &stored)?;
+    Ok((!given_up).then_some((stored, message)))
+}
+
+/// A notice that was broken off, and not because of its message.
+fn acquit(tables: &mut Tables<'_>, id: DeliveryId) -> Result<(), SpoolError> {
+    match untold(tables, id) {
+        Ok(mut stored) => {
+            stored.notices = stored.notices.saturating_sub(1);
+            tables.put_delivery(id, &stored)
+        }
+        Err(SpoolError::State { .. } | SpoolError::NoDelivery(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Begins the notice of a late delivery; `None` if it is given up. One whose record is damaged is set aside.
+pub(super) async fn overdue(claim: Claim) -> Result<Option<Overdue>, SpoolError> {
+    let (spool, delivery, at) = (claim.spool.clone(), claim.delivery, claim.spool.world().now());
+    let begun = spool.change(Room::Settles, move |tables| begin(tables, delivery, at)).await;
+    if let Err(error) = &begun {
         spool.set_aside_if_damaged(delivery, error);
     }
-    let (stored, message) = read?;
-    Ok(Overdue {
+    let Some((stored, message)) = begun? else { return Ok(None) };
+    Ok(Some(Overdue {
         id: spool.world().attempt_id(),
-        at: spool.world().now(),
+        at,
         pending: pending_of(&stored, &message),
         facts: ContentFacts { size: message.size, digest: message.content_digest },
         accepted: message.accepted,
         envelope: message.envelope,
         claim,
         open: true,
-    })
+    }))
 }

@@ -359,12 +359,13 @@ impl Spool {
         attempt::begin(claim).await
     }
 
-    /// Looks at a delivery that is [`Due::Late`], to tell its sender so (SPOOL-015).
+    /// Begins the notice of a delivery that is [`Due::Late`] (SPOOL-015); `None` when it has stopped the node or its worker too
+    /// often, and is given up now (SPOOL-045).
     ///
     /// # Errors
-    /// [`SpoolError::NoDelivery`] or [`SpoolError::NoMessage`] if it is gone; [`SpoolError::Damaged`], after which it is
+    /// [`SpoolError::State`] if its sender was told or an operator was faster; [`SpoolError::NoDelivery`] or [`SpoolError::NoMessage`] if it is gone; [`SpoolError::Damaged`], after which it is
     /// not due any more; [`SpoolError::Broken`].
-    pub async fn overdue(&self, claim: Claim) -> Result<Overdue, SpoolError> {
+    pub async fn overdue(&self, claim: Claim) -> Result<Option<Overdue>, SpoolError> {
         late::overdue(claim).await
     }
 

@@ -236,6 +236,9 @@ pub(super) struct StoredDelivery {
     /// When the sender was told that it is late, or nobody was found who wants to know (SPOOL-015).
     #[serde(default)]
     pub warned: Option<Timestamp>,
+    /// Notices of delay in a row that were begun and of which nobody knows the end (SPOOL-045).
+    #[serde(default)]
+    pub notices: u32,
     /// Octets of the content of its message, and where that is: known here too, so that a start need not read messages.
     pub size: u64,
     pub body: Body,

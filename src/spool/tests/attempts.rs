@@ -183,7 +183,7 @@ async fn a_day_of_failures_has_about_fifty_tries_one_notice_and_an_end() {
         let mut due = spool.take_due(world.now(), 10);
         assert_eq!(due.len(), 1, "exactly one delivery is due");
         if due[0].due() == Due::Late {
-            let late = spool.overdue(due.remove(0)).await.unwrap();
+            let late = spool.overdue(due.remove(0)).await.unwrap().unwrap();
             assert_eq!(late.at().duration_since(late.accepted()).as_secs(), 4 * 3600);
             late.told(None).await.unwrap();
             notices += 1;

@@ -11,7 +11,7 @@ const HOUR: i64 = 3_600_000;
 async fn overdue(spool: &Spool) -> Overdue {
     let mut due = spool.take_due(spool.world().now(), 10);
     assert_eq!(due.iter().map(Claim::due).collect::<Vec<_>>(), [Due::Late]);
-    spool.overdue(due.remove(0)).await.unwrap()
+    spool.overdue(due.remove(0)).await.unwrap().unwrap()
 }
 
 /// A notice to the sender of [`one_recipient`], with content in a file of its own where `size` asks for it.
@@ -195,6 +195,41 @@ async fn a_notice_that_could_not_be_written_is_tried_again_after_a_while() {
     // What is due for another reason does not wait with it.
     clock.advance(20 * HOUR - 60_000);
     assert_eq!(begin(&spool).await.due(), Due::Expired);
+}
+
+/// What stops the node while its notice is written does so twice: then it is left out, and the message is tried on.
+/// Proves: +SPOOL-045 -SPOOL-045
+#[tokio::test]
+async fn t29_a_notice_that_stops_the_node_twice_is_left_out() {
+    for (guilty, told) in [(true, false), (false, true)] {
+        let mut disk = PowerDisk::default();
+        let (world, clock) = world();
+        let mut spool = open(&disk, &world);
+        accept(&spool, one_recipient(), b"x").await.unwrap();
+        fail(&spool, Some(Timestamp::MAX)).await;
+        clock.advance(4 * HOUR);
+        for round in 0..2 {
+            let late = overdue(&spool).await;
+            if guilty {
+                disk = disk.after_cut(round);
+                spool = open(&disk, &world);
+                drop(late);
+            } else {
+                // Broken off for another reason, as by an orderly stop: that is nobody's fault.
+                drop(late);
+                spool.close().await;
+                spool = open(&disk, &world);
+            }
+        }
+        let mut due = spool.take_due(world.now(), 10);
+        assert_eq!(due.iter().map(Claim::due).collect::<Vec<_>>(), [Due::Late]);
+        assert_eq!(spool.overdue(due.remove(0)).await.unwrap().is_some(), told);
+        if guilty {
+            assert!(spool.take_due(world.now(), 10).is_empty(), "and is not asked for again");
+            clock.advance(20 * HOUR);
+            assert_eq!(begin(&spool).await.due(), Due::Expired);
+        }
+    }
 }
 
 /// Proves: +SPOOL-015 -SPOOL-015
