@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::metrics::{Alarm, Metrics};
 use super::redact::Redactor;
 use crate::config::LogAddresses;
-use crate::model::DecisionRecord;
+use crate::model::{DecisionRecord, Reason};
 
 /// Watches attempts. Clones share their counters.
 #[derive(Clone)]
@@ -27,6 +27,9 @@ impl Observer {
     pub fn attempt_ended(&self, record: &DecisionRecord) {
         super::log::attempt(record, &self.redactor);
         self.metrics.attempt(record);
+        if record.reason == Some(Reason::DnsRootKey) {
+            self.alarm(Alarm::RootKey, "no configured anchor vouches for the keys of the DNS root (DNS-006)");
+        }
     }
 
     /// The sender of a late message is told: one log line. It is no attempt, so only the report is counted.
@@ -51,5 +54,27 @@ impl Observer {
     #[must_use]
     pub fn redactor(&self) -> &Redactor {
         &self.redactor
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::admin::SpoolGauges;
+    use crate::model::{AttemptId, Direction};
+
+    /// Proves: +DNS-006 -DNS-006
+    #[test]
+    fn a_root_key_that_nobody_knows_raises_an_alarm_and_no_other_trouble_of_dns_does() {
+        let observer = Observer::new(LogAddresses::Pseudonymous).unwrap();
+        let started = "2026-11-26T12:00:00Z".parse().unwrap();
+        for reason in [Reason::DnsRootKey, Reason::DnsBogus] {
+            let mut record = DecisionRecord::begin(AttemptId::from_parts(1, 2), Direction::Outbound, started);
+            record.reason = Some(reason);
+            observer.attempt_ended(&record);
+        }
+        let text = observer.metrics().text(SpoolGauges::default());
+        assert!(text.contains("sluis_alarms_total{alarm=\"root_key\"} 1\n"), "{text}");
     }
 }

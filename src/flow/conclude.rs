@@ -4,8 +4,9 @@ use super::disposition::Ends;
 use super::node::Node;
 use super::refusal::Refusal;
 use super::report::{About, Said, Written};
+use crate::admin::Alarm;
 use crate::model::{DecisionRecord, Direction, Outcome, RecipientResult, ReportAction};
-use crate::spool::{Attempt, AttemptEnd, Claim, Overdue, Route, SpoolError};
+use crate::spool::{Attempt, AttemptEnd, Claim, Overdue, Phase, Route, SpoolError};
 
 impl Node {
     /// Ends an attempt.
@@ -34,7 +35,13 @@ impl Node {
             (draft, message)
         });
         self.inner.observer.attempt_ended(&record);
-        attempt.finish(AttemptEnd { record, recipients, not_before: None, report }).await.map(|_| ())
+        let delivery = attempt.delivery();
+        let finished = attempt.finish(AttemptEnd { record, recipients, not_before: None, report }).await?;
+        // No other end of an attempt leads there.
+        if finished.phase == Phase::Held {
+            self.inner.observer.alarm(Alarm::DamagedContent, &format!("{delivery} is held (SPOOL-013)"));
+        }
+        Ok(())
     }
 
     /// Tells the sender that a delivery is late, or finds that the sender does not want to know (SPOOL-015).

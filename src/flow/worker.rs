@@ -13,6 +13,7 @@ use super::node::Node;
 use super::refusal::Refusal;
 use super::shares::{Share, Shares};
 use super::{handoff, outbound};
+use crate::admin::Alarm;
 use crate::model::{DecisionRecord, DeliveryId, Direction, DomainName, Reason};
 use crate::spool::{Admission, Attempt, Claim, Due, Leash, Route, SpoolError};
 
@@ -61,6 +62,9 @@ pub(super) async fn work(node: Node, stop: CancellationToken) {
             running.spawn(prune(node.clone()));
         }
         node.live().roads.pool.sweep().await;
+    }
+    if let Err(error) = node.inner.spool.health() {
+        node.inner.observer.alarm(Alarm::SpoolBroken, &error.to_string());
     }
     // What does not end in time is broken off; nobody is blamed for that.
     let patience = Duration::from_secs(node.live().config.limits.stop_seconds);
@@ -210,13 +214,12 @@ async fn attempt(node: &Node, claim: Claim) -> Result<(), SpoolError> {
     }
     let attempt = match node.inner.spool.begin_attempt(claim).await {
         Ok(attempt) => attempt,
-        // An operator was faster, or a record is damaged or gone and its delivery set aside: nothing to do here.
-        Err(
-            SpoolError::State { .. }
-            | SpoolError::NoDelivery(_)
-            | SpoolError::NoMessage(_)
-            | SpoolError::Damaged(_),
-        ) => return Ok(()),
+        // An operator was faster, or a record is gone and its delivery set aside: nothing to do here.
+        Err(SpoolError::State { .. } | SpoolError::NoDelivery(_) | SpoolError::NoMessage(_)) => return Ok(()),
+        Err(SpoolError::Damaged(what)) => {
+            node.inner.observer.alarm(Alarm::DamagedContent, &format!("{what} is left alone (SPOOL-013)"));
+            return Ok(());
+        }
         Err(error) => return Err(error),
     };
     let live = node.live();

@@ -63,7 +63,8 @@ fn target_of(own: &Path) -> Result<PathBuf, NetError> {
     let target = own.ancestors().find(|directory| marks.iter().any(|mark| directory.join(mark).is_file()));
     target.map(Path::to_owned).ok_or_else(|| {
         NetError::NoNode(format!(
-            "there is no `sluis` beside {}, and that was not built here by cargo; give one with --node",
+            "the `sluis` beside {} is missing or older than its sources, and cargo did not build it there; give one with \
+             --node",
             own.display()
         ))
     })

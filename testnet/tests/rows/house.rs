@@ -75,3 +75,31 @@ fn what_our_own_environment_will_not_take_comes_back() {
         assert_eq!(head.matches(" d=b.nl;").count(), 2, "{head}");
     });
 }
+
+/// Content that is damaged in its last octets is found out before its first one is sent: nobody gets a part of it.
+/// Proves: -SIGN-014 +SPOOL-013
+#[test]
+fn content_that_is_damaged_is_not_offered() {
+    with(&nodes("", ""), async |net| {
+        net.node_mut("b").unwrap().stop().await;
+        let id = submit(net, "a", "alice@a.nl", "bob@b.nl", large(MIB).as_bytes()).await;
+        net.node("a").unwrap().outbound_record(&id).await.unwrap();
+        let kept = net.directory().join("a/state/spool/content").join(&id);
+        let mut sealed = std::fs::read(&kept).unwrap();
+        *sealed.last_mut().unwrap() ^= 1;
+        std::fs::write(&kept, sealed).unwrap();
+
+        net.node_mut("b").unwrap().restart().await.unwrap();
+        let node = net.node("a").unwrap();
+        let before = node.printed().len();
+        let retried = node.command(&["spool", "retry", &format!("{id}.0")]).await.unwrap();
+        assert!(retried.status.success(), "{retried:?}");
+        let ended = |line: &serde_json::Value| line["direction"] == "outbound";
+        let record = node.logged("the end of the attempt", before, ended).await.unwrap();
+        assert_eq!(record["content_left"], "never", "{record}");
+        let alarm = |line: &serde_json::Value| line["alarm"] == "DamagedContent";
+        node.logged("the alarm", before, alarm).await.unwrap();
+        let shown = node.ask(&["spool", "show", &id]).await.unwrap();
+        assert_eq!(shown["message"]["deliveries"][0]["held_by"], "damaged", "{shown}");
+    });
+}
