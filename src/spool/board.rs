@@ -22,6 +22,8 @@ use super::{Counts, Phase, Retry, Route};
 pub(super) enum Effect {
     /// A delivery is new, or is in another state.
     Delivery(DeliveryId, Box<Entry>),
+    /// The sender of a late delivery is told at this time and not before ([`Board::put_off`]).
+    PutOff(DeliveryId, Timestamp),
     /// A delivery is no longer stored.
     Gone(DeliveryId),
     /// A message is new.

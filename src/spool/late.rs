@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use crate::model::{AttemptId, DecisionRecord, DeliveryId, Envelope, MessageId};
 
 use super::attempt::pending_of;
+use super::board::Effect;
 use super::committer::Room;
 use super::schedule::after;
 use super::stored::{Aim, State, StoredDelivery, StoredMessage};
@@ -136,12 +137,13 @@ impl Drop for Overdue {
     fn drop(&mut self) {
         if self.open {
             let (spool, delivery) = (&self.claim.spool, self.claim.delivery);
+            let wait = spool.settings().retry.interval(1);
+            let again = after(spool.world().now(), wait);
+            spool.put_off(delivery, again);
             let guilty = std::thread::panicking() || self.claim.leash.blamed();
             if !guilty {
-                spool.change_later(move |tables| acquit(tables, delivery));
+                spool.change_later(move |tables| acquit(tables, delivery, again));
             }
-            let wait = spool.settings().retry.interval(1);
-            spool.put_off(delivery, after(spool.world().now(), wait));
         }
     }
 }
@@ -174,12 +176,15 @@ fn begin(
     Ok((!given_up).then_some((stored, message)))
 }
 
-/// A notice that was broken off, and not because of its message.
-fn acquit(tables: &mut Tables<'_>, id: DeliveryId) -> Result<(), SpoolError> {
+/// A notice that was broken off, and not because of its message: it is tried again, not before `again`.
+fn acquit(tables: &mut Tables<'_>, id: DeliveryId, again: Timestamp) -> Result<(), SpoolError> {
     match untold(tables, id) {
         Ok(mut stored) => {
             stored.notices = stored.notices.saturating_sub(1);
-            tables.put_delivery(id, &stored)
+            tables.put_delivery(id, &stored)?;
+            // The change makes the schedule forget that it was put off.
+            tables.effects.push(Effect::PutOff(id, again));
+            Ok(())
         }
         Err(SpoolError::State { .. } | SpoolError::NoDelivery(_)) => Ok(()),
         Err(error) => Err(error),

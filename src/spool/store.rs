@@ -171,6 +171,7 @@ impl Store {
             for effect in effects {
                 match effect {
                     Effect::Delivery(id, delivery) => board.put(id, &delivery),
+                    Effect::PutOff(id, at) => board.put_off(id, at),
                     Effect::Gone(id) => board.remove(id),
                     Effect::Added { octets } => board.add_message(octets),
                     Effect::Removed { octets } => board.remove_message(octets),
